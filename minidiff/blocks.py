@@ -1,0 +1,225 @@
+"""The blocks of the papers' U-Net: time features, group norm, residual block, attention, resampling.
+
+Every stage of the network is called as `stage(x, emb)` with x (B, C, H, W) and emb (B, E), the embedding
+of time (and class) after its activation, so that the U-Net's forward pass is three plain loops.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+TIME_FEATURES = ("sinusoidal", "iddpm", "learned", "random")
+
+
+def sinusoidal(t: Tensor, width: int) -> Tensor:
+    """[sin(t f_i), cos(t f_i)], f_i = 10000^(-i/(half-1)) (Ho et al. 2020; Vaswani et al. 2017, §3.5).
+
+    The angles are float32 whatever the network's precision: at t = 999 one float32 rounding of t f_i
+    already moves a feature by 3e-5, so networks that share weights must share this arithmetic.
+
+    >>> sinusoidal(torch.tensor([0, 10]), 4).shape
+    torch.Size([2, 4])
+    """
+    angles = _angles(t, width // 2, width // 2 - 1)
+    return torch.cat([angles.sin(), angles.cos()], dim=1)  # (B, width)
+
+
+def iddpm_features(t: Tensor, width: int) -> Tensor:
+    """[cos(t f_i), sin(t f_i)], f_i = 10000^(-i/half): the other common convention (Nichol & Dhariwal 2021).
+
+    >>> iddpm_features(torch.tensor([0]), 4)
+    tensor([[1., 1., 0., 0.]])
+    """
+    angles = _angles(t, width // 2, width // 2)
+    return torch.cat([angles.cos(), angles.sin()], dim=1)  # (B, width)
+
+
+def _angles(t: Tensor, half: int, denominator: int) -> Tensor:
+    i = torch.arange(half, dtype=torch.float32, device=t.device)
+    return t.float()[:, None] * torch.exp(-math.log(10000.0) * i / denominator)
+
+
+class TimeFeatures(nn.Module):
+    """t (B,) → features (B, width): sines and cosines at fixed, random or learned frequencies.
+
+    `clock` says what the features see: a factor (1.0: t itself; 1/T: t/T) or a table with one entry for
+    each t, e.g. `tuple(schedule.log_snr[1:].tolist())`. The Fourier kinds draw frequencies of about one
+    period per unit (Tancik et al. 2020), so they need such a small input; on raw 0..999 they are noise.
+    """
+
+    def __init__(self, kind: str, width: int, clock: float | tuple[float, ...]) -> None:
+        super().__init__()
+        self.kind, self.width = kind, width
+        self.scale = clock if isinstance(clock, (int, float)) else 1.0
+        table = torch.tensor(clock) if isinstance(clock, tuple) else None
+        self.register_buffer("table", table, persistent=False)
+        if kind == "learned":
+            self.frequency = nn.Parameter(torch.randn(width // 2))
+        elif kind == "random":
+            self.register_buffer("frequency", torch.randn(width // 2))
+
+    def forward(self, t: Tensor) -> Tensor:
+        t = t.float()
+        if isinstance(self.table, Tensor):  # between two entries: the straight line
+            low = t.floor().long().clamp(0, len(self.table) - 2)
+            t = torch.lerp(self.table[low].float(), self.table[low + 1].float(), t - low)
+        t = t * self.scale
+        if self.kind == "sinusoidal":
+            return sinusoidal(t, self.width)
+        if self.kind == "iddpm":
+            return iddpm_features(t, self.width)
+        angles = 2 * math.pi * t[:, None] * self.frequency
+        return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation (Wu & He 2018) that keeps the channels-last layout when compiled for a GPU.
+
+    The framework's own decomposition reshapes to (B, groups, everything else), which in channels-last
+    memory is a copy of the whole tensor forwards and backwards. On a GPU the compiler is given
+    `channels_last_group_norm` instead; anywhere else the built-in kernel is the fastest.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_compiling() and x.is_cuda:
+            return channels_last_group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
+def channels_last_group_norm(
+    x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float
+) -> Tensor:
+    """Group norm as y = a x + b with one a and b per image and channel; sums in float32 or better.
+
+    One read for Σx and Σx² per channel (neighbours in memory), a few numbers per group, one read and
+    write to apply them. x (B, C, H, W) in any layout → the same shape, type and layout.
+    """
+    B, C, H, W = x.shape
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    count = H * W * (C // groups)
+    mean = wide.sum((2, 3)).view(B, groups, -1).sum(2, keepdim=True) / count  # (B, G, 1)
+    square = wide.square().sum((2, 3)).view(B, groups, -1).sum(2, keepdim=True) / count
+    a = (square - mean.square()).clamp_min(0).add(eps).rsqrt() * weight.view(1, groups, -1)
+    b = bias.view(1, groups, -1) - mean * a  # (B, G, C/G)
+    return (wide * a.reshape(B, C, 1, 1) + b.reshape(B, C, 1, 1)).to(x.dtype)
+
+
+class ResBlock(nn.Module):
+    """x + conv(dropout(silu(norm(conv(silu(norm(x))) + emb)))) (Ho et al. 2020, appendix B).
+
+    With `scale_shift` the embedding gives the second norm's scale and shift instead of being added
+    before it (Nichol & Dhariwal 2021). A 1×1 convolution carries x when the channels change.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        out: int,
+        emb: int,
+        groups: int,
+        eps: float,
+        dropout: float,
+        scale_shift: bool,
+    ) -> None:
+        super().__init__()
+        self.scale_shift = scale_shift
+        self.norm1 = GroupNorm(groups, channels, eps)
+        self.conv1 = nn.Conv2d(channels, out, 3, padding=1)
+        self.emb = nn.Linear(emb, 2 * out if scale_shift else out)
+        self.norm2 = GroupNorm(groups, out, eps)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = nn.Conv2d(out, out, 3, padding=1)
+        self.skip = nn.Conv2d(channels, out, 1) if channels != out else nn.Identity()
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        e = self.emb(emb)[:, :, None, None]
+        if self.scale_shift:
+            scale, shift = e.chunk(2, dim=1)
+            h = self.norm2(h) * (1 + scale) + shift
+        else:
+            h = self.norm2(h + e)
+        return self.skip(x) + self.conv2(self.dropout(F.silu(h)))
+
+
+class Attention(nn.Module):
+    """x + proj(softmax(q kᵀ/√d) v) over all positions (Vaswani et al. 2017, eq. (1)); d = `head_dim`.
+
+    A 1×1 convolution is a linear map of the channels, and in channels-last memory (B, C, H, W) already
+    *is* (B, H·W, C): no copies.
+    """
+
+    def __init__(self, channels: int, head_dim: int | None, groups: int, eps: float) -> None:
+        super().__init__()
+        self.head_dim = head_dim or channels  # None: a single head, as in DDPM
+        self.norm = GroupNorm(groups, channels, eps)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        B, C, H, W = x.shape
+        h = self.norm(x).permute(0, 2, 3, 1).reshape(B, H * W, C)
+        qkv = self.qkv(h).view(B, H * W, 3, C // self.head_dim, self.head_dim)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, H·W, d)
+        h = self.attend(q, k, v).transpose(1, 2).reshape(B, H * W, C)
+        return x + self.proj(h).view(B, H, W, C).permute(0, 3, 1, 2)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v)
+
+    def attend_flops(self, positions: int, channels: int) -> int:
+        return 4 * positions**2 * channels  # q kᵀ, then weights times v; a multiply-add is two
+
+
+class LinearAttention(Attention):
+    """Attention at a cost linear in the positions: softmax(q)(softmax(k)ᵀ v) (Shen et al. 2018)."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q = q.softmax(dim=3) * self.head_dim**-0.5  # over features
+        k = k.softmax(dim=2)  # over positions
+        return q @ (k.transpose(2, 3) @ v)  # (B, heads, H·W, d)
+
+    def attend_flops(self, positions: int, channels: int) -> int:
+        return 4 * positions * channels * self.head_dim
+
+
+class Stage(nn.Module):
+    """A residual block, followed by attention where the level has it."""
+
+    def __init__(self, res: ResBlock, attn: Attention | None) -> None:
+        super().__init__()
+        self.res = res
+        self.attn = attn or nn.Identity()
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        return self.attn(self.res(x, emb))  # type: ignore[no-any-return]
+
+
+class Downsample(nn.Module):
+    """3×3 convolution with stride 2: H, W → H/2, W/2.
+
+    DDPM pads one row at the bottom and one column at the right (TensorFlow's "SAME"); `symmetric` pads
+    one on every side (IDDPM). With the same weights the two are different networks.
+    """
+
+    def __init__(self, channels: int, symmetric: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1 if symmetric else 0)
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        return self.conv(x if self.conv.padding[0] else F.pad(x, (0, 1, 0, 1)))  # type: ignore[no-any-return]
+
+
+class Upsample(nn.Module):
+    """Every pixel twice in both directions, then a 3×3 convolution: H, W → 2H, 2W."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))  # type: ignore[no-any-return]

@@ -1,0 +1,308 @@
+"""The U-Net of DDPM (Ho et al. 2020, appendix B) and of its successors, from one configuration.
+
+Down: each level has `blocks` stages and halves the image; up: `blocks + 1` stages, each joined with the
+output that the way down left at the same place. Equal weight for weight to the public implementations
+(`compat.py` maps the names).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from minidiff.blocks import (
+    TIME_FEATURES,
+    Attention,
+    Downsample,
+    GroupNorm,
+    LinearAttention,
+    ResBlock,
+    Stage,
+    TimeFeatures,
+    Upsample,
+)
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """What determines the network; the defaults are DDPM's for CIFAR-10. JSON: `dataclasses.asdict`.
+
+    `attention` and `linear_attention` name levels by their image size. `head_dim=None` is one head.
+    `clock` is what the time features see: a factor on t, or a table of one number per t (log-SNR).
+    `num_classes` = 0 is unconditional; otherwise label `num_classes` is the null class, and training
+    replaces a label by it with probability `label_dropout` (for classifier-free guidance).
+
+    >>> UNetConfig(size=32, mults=(1, 2, 2, 2)).sizes
+    (32, 16, 8, 4)
+    """
+
+    size: int = 32
+    in_channels: int = 3
+    out_channels: int = 3
+    width: int = 128
+    mults: tuple[int, ...] = (1, 2, 2, 2)
+    blocks: int = 2
+    attention: tuple[int, ...] = (16,)
+    linear_attention: tuple[int, ...] = ()
+    head_dim: int | None = None
+    dropout: float = 0.1
+    groups: int = 32
+    eps: float = 1e-6
+    scale_shift: bool = False
+    symmetric: bool = False
+    time: str = "sinusoidal"
+    clock: float | tuple[float, ...] = 1.0
+    num_classes: int = 0
+    label_dropout: float = 0.1
+    self_cond: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("mults", "attention", "linear_attention", "clock"):  # JSON has lists
+            if isinstance(value := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(value))
+        if self.size % self.stride:
+            raise ValueError(
+                f"size must be a multiple of {self.stride} ({len(self.mults)} levels halve it "
+                f"{len(self.mults) - 1} times), got {self.size}"
+            )
+        for place in (*self.attention, *self.linear_attention):
+            if place not in self.sizes:
+                raise ValueError(
+                    f"attention at size {place}, but the levels have sizes {self.sizes}"
+                )
+        for channels in (self.width * mult for mult in self.mults):
+            if channels % self.groups:
+                raise ValueError(
+                    f"a level has {channels} channels, not a multiple of groups={self.groups}"
+                )
+            if self.head_dim and channels % self.head_dim:
+                raise ValueError(
+                    f"a level has {channels} channels, not a multiple of head_dim={self.head_dim}"
+                )
+        if self.time not in TIME_FEATURES:
+            raise ValueError(f"time must be one of {TIME_FEATURES}, got {self.time!r}")
+        if self.time in ("learned", "random") and self.clock == 1.0:
+            raise ValueError(
+                f"time={self.time!r} needs an input of order one: clock=1/T feeds t/T, "
+                f"clock=tuple(schedule.log_snr[1:].tolist()) the log-SNR; clock=1.0 feeds 0..T-1"
+            )
+
+    @property
+    def stride(self) -> int:
+        """The number that divides every image size the network takes."""
+        return 2 ** (len(self.mults) - 1)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The image size of each level, from the top."""
+        return tuple(self.size // 2**i for i in range(len(self.mults)))
+
+
+class UNet(nn.Module):
+    """ε_θ(x_t, t), or whatever else it is trained to predict: (B, C, H, W) → (B, out_channels, H, W).
+
+    t is (B,), integer or float, in the networks' 0..T-1 (`Denoiser` subtracts the one). The output is
+    float32 also under autocast. `net.checkpointing = True` trades time for memory in training.
+
+    >>> net = UNet.digits()
+    >>> net(torch.zeros(2, 1, 8, 8), torch.tensor([0, 999])).shape
+    torch.Size([2, 1, 8, 8])
+    """
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        self.checkpointing = False
+        emb = 4 * c.width
+
+        self.features = TimeFeatures(c.time, c.width, c.clock)
+        self.time = nn.Sequential(nn.Linear(c.width, emb), nn.SiLU(), nn.Linear(emb, emb))
+        if c.num_classes:
+            self.labels = nn.Embedding(c.num_classes + 1, emb)  # the last one: no label
+
+        def stage(channels: int, out: int, kind: type[Attention] | None) -> Stage:
+            res = ResBlock(channels, out, emb, c.groups, c.eps, c.dropout, c.scale_shift)
+            return Stage(res, kind(out, c.head_dim, c.groups, c.eps) if kind else None)
+
+        kinds: dict[int, type[Attention]] = dict.fromkeys(c.linear_attention, LinearAttention)
+        kinds |= dict.fromkeys(c.attention, Attention)
+
+        self.conv_in = nn.Conv2d(c.in_channels * (2 if c.self_cond else 1), c.width, 3, padding=1)
+        channels, skips = c.width, [c.width]
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        for size, mult in zip(c.sizes, c.mults, strict=True):
+            for _ in range(c.blocks):
+                self.down.append(stage(channels, c.width * mult, kinds.get(size)))
+                channels = c.width * mult
+                skips.append(channels)
+            if size != c.sizes[-1]:
+                self.down.append(Downsample(channels, c.symmetric))
+                skips.append(channels)
+        self.mid = nn.ModuleList(
+            [stage(channels, channels, Attention), stage(channels, channels, None)]
+        )
+        for size, mult in zip(reversed(c.sizes), reversed(c.mults), strict=True):
+            for _ in range(c.blocks + 1):
+                self.up.append(stage(channels + skips.pop(), c.width * mult, kinds.get(size)))
+                channels = c.width * mult
+            if size != c.sizes[0]:
+                self.up.append(Upsample(channels))
+        self.norm_out = GroupNorm(c.groups, channels, c.eps)
+        self.conv_out = nn.Conv2d(channels, c.out_channels, 3, padding=1)
+        self._initialise()
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _initialise(self) -> None:
+        """Xavier-uniform, biases zero; 1e-5 of it in the last layer of each block (Ho et al.'s code)."""
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        for module in self.modules():
+            if isinstance(module, Attention):  # q, k and v are three maps, not one three times as wide
+                for weight in module.qkv.weight.data.chunk(3):
+                    nn.init.xavier_uniform_(weight)
+            for name in ("conv2", "proj", "conv_out"):
+                if isinstance(last := getattr(module, name, None), nn.Module):
+                    nn.init.xavier_uniform_(last.weight, gain=1e-5)
+
+    def forward(
+        self, x: Tensor, t: Tensor, labels: Tensor | None = None, x_self: Tensor | None = None
+    ) -> Tensor:
+        self._check(x, t, labels, x_self)
+        if self.config.self_cond:
+            x = torch.cat([x, torch.zeros_like(x) if x_self is None else x_self], dim=1)
+        emb = self.embed(t, labels)
+        h = self.conv_in(x.contiguous(memory_format=torch.channels_last))
+        skips = [h]
+        for stage in self.down:
+            h = self._run(stage, h, emb)
+            skips.append(h)
+        for stage in self.mid:
+            h = self._run(stage, h, emb)
+        for stage in self.up:
+            if isinstance(stage, Stage):
+                h = torch.cat([h, skips.pop()], dim=1)
+            h = self._run(stage, h, emb)
+        with _full_precision(x):  # near t = T, bfloat16's rounding of ε would be the largest error
+            h = F.silu(self.norm_out(h.to(self.conv_out.weight.dtype)))
+            return self.conv_out(h)  # type: ignore[no-any-return]
+
+    def embed(self, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        """silu(MLP(features(t)) + class vector), shape (B, 4 width): what every stage is told."""
+        with _full_precision(t):
+            emb = self.time(self.features(t).to(self.time[0].weight.dtype))
+            if labels is not None:
+                if self.training:
+                    dropped = torch.rand(len(t), device=t.device) < self.config.label_dropout
+                    labels = torch.where(dropped, self.config.num_classes, labels)
+                emb = emb + self.labels(labels)
+            return F.silu(emb)
+
+    def _run(self, stage: nn.Module, h: Tensor, emb: Tensor) -> Tensor:
+        if self.checkpointing and self.training:
+            return checkpoint(stage, h, emb, use_reentrant=False)  # type: ignore[no-any-return]
+        return stage(h, emb)  # type: ignore[no-any-return]
+
+    def _check(self, x: Tensor, t: Tensor, labels: Tensor | None, x_self: Tensor | None) -> None:
+        c = self.config
+        if x.ndim != 4 or x.shape[1] != c.in_channels:
+            raise ValueError(
+                f"x must be (B, {c.in_channels}, H, W): this network takes {c.in_channels} channels, "
+                f"got shape {tuple(x.shape)}"
+            )
+        for side in x.shape[2:]:
+            if side % c.stride:
+                low = side - side % c.stride
+                fits = f"{low} or {low + c.stride}" if low else f"{c.stride}"
+                raise ValueError(
+                    f"the image is {x.shape[2]}×{x.shape[3]}, but {side} is not a multiple of "
+                    f"{c.stride} (the network halves it {len(c.mults) - 1} times); {fits} would fit"
+                )
+        if t.shape != x.shape[:1]:
+            raise ValueError(
+                f"t must have one entry per image, shape ({len(x)},), got shape {tuple(t.shape)}"
+            )
+        if labels is not None and not c.num_classes:
+            raise ValueError(
+                "labels were given to an unconditional network (num_classes=0): leave them out, "
+                "or build it with num_classes=…"
+            )
+        if c.num_classes and (labels is None or labels.shape != t.shape):
+            got = "none" if labels is None else f"shape {tuple(labels.shape)}"
+            raise ValueError(
+                f"this network is conditional: labels must have shape ({len(x)},) with entries "
+                f"0..{c.num_classes - 1}, or {c.num_classes} for no class; got {got}"
+            )
+        if x_self is not None and (not c.self_cond or x_self.shape != x.shape):
+            raise ValueError(
+                f"x_self needs self_cond=True and the shape of x {tuple(x.shape)}; "
+                f"self_cond is {c.self_cond}, got shape {tuple(x_self.shape)}"
+            )
+
+    @classmethod
+    def cifar10(cls, **changes: Any) -> UNet:
+        """DDPM's CIFAR-10 network: 35,746,307 parameters, attention at 16×16 and in the middle."""
+        return cls(replace(UNetConfig(), **changes))
+
+    @classmethod
+    def iddpm_cifar10(cls, **changes: Any) -> UNet:
+        """Nichol & Dhariwal's (T = 4000, learned Σ: twice the output channels): 52,546,438 parameters."""
+        config = UNetConfig(
+            out_channels=6,
+            blocks=3,
+            attention=(16, 8),
+            head_dim=64,
+            dropout=0.3,
+            eps=1e-5,
+            scale_shift=True,
+            symmetric=True,
+            time="iddpm",
+            clock=1000 / 4000,
+        )
+        return cls(replace(config, **changes))
+
+    @classmethod
+    def digits(cls, **changes: Any) -> UNet:
+        """8×8 grey digits, for two CPU cores and a minute."""
+        config = UNetConfig(
+            size=8, in_channels=1, out_channels=1, width=24, mults=(1, 2), attention=(4,), groups=8
+        )
+        return cls(replace(config, **changes))
+
+    @classmethod
+    def fashion(cls, **changes: Any) -> UNet:
+        """28×28 (or 32×32) grey images: MNIST, Fashion-MNIST, KMNIST."""
+        config = UNetConfig(
+            size=28,
+            in_channels=1,
+            out_channels=1,
+            width=32,
+            mults=(1, 2, 2),
+            attention=(7,),
+            groups=8,
+        )
+        return cls(replace(config, **changes))
+
+    @classmethod
+    def celeba64(cls, **changes: Any) -> UNet:
+        """DDIM's network for 64×64 CelebA."""
+        return cls(replace(UNetConfig(size=64, mults=(1, 2, 2, 2, 4)), **changes))
+
+    @classmethod
+    def lsun256(cls, **changes: Any) -> UNet:
+        """DDPM's network for 256×256 LSUN and CelebA-HQ."""
+        config = UNetConfig(size=256, mults=(1, 1, 2, 2, 4, 4), dropout=0.0)
+        return cls(replace(config, **changes))
+
+
+def _full_precision(x: Tensor) -> contextlib.AbstractContextManager[Any]:
+    if x.is_meta:  # shapes only: there is nothing to cast
+        return contextlib.nullcontext()
+    return torch.autocast(x.device.type, enabled=False)
