@@ -1,0 +1,420 @@
+"""Write, execute and check the book's notebooks.
+
+    python tools/notebooks.py from-script chapter.py notebooks/NN_name.ipynb
+    python tools/notebooks.py to-script NN_name > chapter.py
+    python tools/notebooks.py run [NAME ...]         execute and store outputs in the normal form
+    python tools/notebooks.py check [NAME ...]       say what is not in the normal form
+    python tools/notebooks.py exercises [NAME ...]   stubs must fail their checks, solutions pass
+
+A notebook has one normal form, so that a diff shows what an author changed and nothing else.
+CONTRIBUTING.md explains the script format and the rules.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+BOOTSTRAP = (Path(__file__).parent / "bootstrap_cell.py").read_text().strip()
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+MAX_BYTES = 1_000_000
+TIMEOUT = 600  # seconds for one cell
+IMAGES = ("image/png", "image/jpeg", "image/svg+xml", "image/gif")
+ABSOLUTE_PATH = re.compile(r"(?<![\w/.:])/(?:home|root|tmp|work|Users|content|opt)/\w|[A-Z]:\\\\")
+ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}")
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    return list(cell.metadata.get("tags", []))
+
+
+def text_of(value: str | list[str]) -> str:
+    return value if isinstance(value, str) else "".join(value)
+
+
+# -- the script format --------------------------------------------------------------------------
+
+
+def from_script(script: str) -> NotebookNode:
+    """A notebook from a percent script: `# %%`, `# %% [markdown]`, and `#| key: value` lines."""
+    cells = [new_code_cell(BOOTSTRAP, metadata={"tags": ["remove-cell"]})]
+    head, *blocks = re.split(r"^# %%", script, flags=re.MULTILINE)
+    if head.strip():
+        raise ValueError(f"text before the first '# %%' line: {head.strip()[:60]!r}")
+    for block in blocks:
+        marker, _, body = block.partition("\n")
+        if marker.strip() == "[markdown]":
+            cells.append(new_markdown_cell(markdown_source(body.strip("\n"))))
+        elif marker.strip():
+            raise ValueError(
+                f"unknown cell marker '# %%{marker}': options go in '#| key: value' lines"
+            )
+        else:
+            cells.append(code_cell(body.strip("\n")))
+    return normalise(new_notebook(cells=cells))
+
+
+def markdown_source(body: str) -> str:
+    quoted = re.fullmatch(r'r?"""\n?(.*?)\n?"""', body.strip(), flags=re.DOTALL)
+    if quoted:
+        return quoted[1]
+    lines = body.split("\n")
+    for line in lines:
+        if not line.startswith("# ") and line.rstrip() not in ("#", ""):
+            raise ValueError(f"a markdown cell has a line without '# ': {line!r}")
+    return "\n".join(line[2:] for line in lines).strip("\n")
+
+
+def code_cell(body: str) -> NotebookNode:
+    lines, options = body.split("\n"), {}
+    while lines and lines[0].startswith("#|"):
+        key, _, value = lines.pop(0)[2:].partition(":")
+        options[key.strip()] = value.strip()
+    metadata: dict[str, Any] = {}
+    if options.get("tags"):
+        metadata["tags"] = [tag.strip() for tag in options["tags"].split(",")]
+    image = {key: options[key] for key in ("alt", "width") if key in options}
+    figure = {
+        new: options[key]
+        for key, new in (("caption", "caption"), ("label", "name"))
+        if key in options
+    }
+    mystnb = {key: value for key, value in (("image", image), ("figure", figure)) if value}
+    if mystnb:
+        metadata["mystnb"] = mystnb
+    unknown = set(options) - {"tags", "alt", "width", "caption", "label"}
+    if unknown:
+        raise ValueError(
+            f"unknown '#|' options {sorted(unknown)}: tags, alt, caption, label, width exist"
+        )
+    return new_code_cell("\n".join(lines).strip("\n"), metadata=metadata)
+
+
+def to_script(notebook: NotebookNode) -> str:
+    """The percent script of a notebook (without its bootstrap cell)."""
+    blocks = []
+    for cell in notebook.cells[1:]:
+        source = text_of(cell.source)
+        if cell.cell_type == "markdown":
+            commented = "\n".join(f"# {line}".rstrip() for line in source.split("\n"))
+            blocks.append(f"# %% [markdown]\n{commented}\n")
+            continue
+        mystnb = cell.metadata.get("mystnb", {})
+        image, figure = mystnb.get("image", {}), mystnb.get("figure", {})
+        written = [
+            tag for tag in tags(cell) if not (tag == "hide-cell" and "solution" in tags(cell))
+        ]
+        options = {
+            "tags": ", ".join(written),
+            "alt": image.get("alt"),
+            "caption": figure.get("caption"),
+            "label": figure.get("name"),
+            "width": image.get("width"),
+        }
+        lines = [f"#| {key}: {value}" for key, value in options.items() if value]
+        blocks.append("\n".join(["# %%", *lines, source]) + "\n")
+    return "\n".join(blocks)
+
+
+# -- the normal form ----------------------------------------------------------------------------
+
+
+def normalise(notebook: NotebookNode) -> NotebookNode:
+    """The notebook in its normal form: what an author wrote and what the code printed, no more."""
+    seen: dict[str, int] = {}
+    cells = []
+    count = 0
+    for cell in notebook.cells:
+        source = text_of(cell.source).strip("\n")
+        metadata: dict[str, Any] = {}
+        if tags(cell):
+            metadata["tags"] = list(dict.fromkeys(tags(cell)))
+        if cell.metadata.get("mystnb"):
+            metadata["mystnb"] = cell.metadata["mystnb"]
+        if "solution" in tags(cell):  # folded on the site, in JupyterLab and on Colab
+            metadata["tags"] = ["solution", "hide-cell"]
+            metadata["jupyter"] = {"source_hidden": True}
+            metadata["cellView"] = "form"
+        if cell.cell_type == "markdown":
+            new = new_markdown_cell(source, metadata=metadata)
+        else:
+            executed = cell.execution_count is not None
+            count += executed
+            new = new_code_cell(
+                source,
+                metadata=metadata,
+                execution_count=count if executed else None,
+                outputs=normal_outputs(cell.outputs, count),
+            )
+        digest = hashlib.sha1(source.encode()).hexdigest()[:8]
+        seen[digest] = seen.get(digest, 0) + 1
+        new.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
+        cells.append(new)
+    return new_notebook(cells=cells, metadata=METADATA)
+
+
+def normal_outputs(outputs: list[NotebookNode], count: int) -> list[NotebookNode]:
+    kept: list[NotebookNode] = []
+    for output in outputs:
+        output = NotebookNode(json.loads(json.dumps(output)))
+        if output.output_type == "stream":
+            if output.name == "stderr":  # progress bars; a warning that matters must be printed
+                continue
+            output.text = text_of(output.text)
+            if kept and kept[-1].output_type == "stream":
+                kept[-1].text += output.text
+                continue
+        elif output.output_type in ("display_data", "execute_result"):
+            if "application/vnd.jupyter.widget-view+json" in output.data:
+                continue
+            output.metadata = {  # an image keeps its alternative text, not its pixel size
+                mime: {"alt": data["alt"]}
+                for mime, data in output.metadata.items()
+                if isinstance(data, dict) and data.get("alt")
+            }
+            if any(mime in output.data for mime in IMAGES):
+                output.data["text/plain"] = "<image>"
+            if output.output_type == "execute_result":
+                output.execution_count = count
+        kept.append(nbformat.from_dict(output))
+    return kept
+
+
+def write(notebook: NotebookNode, path: Path) -> None:
+    nbformat.validate(notebook)
+    path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+
+
+# -- execution ----------------------------------------------------------------------------------
+
+
+def execute(path: Path) -> float:
+    """Run one notebook from an empty folder, store its outputs, return the seconds it took."""
+    subprocess.run([sys.executable, "-m", "ruff", "format", "-q", str(path)], check=True)
+    notebook = nbformat.read(path, as_version=4)
+    with tempfile.TemporaryDirectory() as empty:
+        resources = {"metadata": {"path": empty}}
+        client = NotebookClient(
+            notebook, timeout=TIMEOUT, kernel_name="python3", resources=resources
+        )
+        start = time.perf_counter()
+        client.execute(env=kernel_environment())
+        seconds = time.perf_counter() - start
+    write(normalise(notebook), path)
+    return seconds
+
+
+def kernel_environment() -> dict[str, str]:
+    defaults = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MINIDIFF_PROFILE": "cpu"}
+    return {**defaults, **os.environ}
+
+
+# -- checks -------------------------------------------------------------------------------------
+
+
+def problems(path: Path) -> Iterator[str]:
+    """What is not in the normal form or breaks a rule of the book, one sentence each."""
+    raw = path.read_text(encoding="utf-8")
+    notebook = nbformat.reads(raw, as_version=4)
+    if len(raw.encode()) > MAX_BYTES:
+        yield f"is {len(raw.encode()) / 1e6:.2f} MB, more than {MAX_BYTES / 1e6:.0f} MB"
+    if not notebook.cells or text_of(notebook.cells[0].source) != BOOTSTRAP:
+        yield "does not begin with tools/bootstrap_cell.py"
+    if raw != nbformat.writes(normalise(notebook)) + "\n":
+        yield "is not in the normal form: `python tools/notebooks.py run` writes it"
+    yield from heading_problems(notebook)
+    for number, cell in enumerate(notebook.cells):
+        where = f"cell {number} ({text_of(cell.source).strip()[:40]!r})"
+        yield from (f"{where} {problem}" for problem in cell_problems(cell))
+    yield from exercise_problems(notebook)
+
+
+def heading_problems(notebook: NotebookNode) -> Iterator[str]:
+    levels = []
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            prose = re.sub(r"^(`{3,}).*?^\1`*\s*$", "", text_of(cell.source), flags=re.M | re.S)
+            levels += [len(mark) for mark in re.findall(r"^(#{1,6}) ", prose, flags=re.M)]
+    if not levels or levels[0] != 1 or levels.count(1) != 1:
+        yield "must have one '# Title' heading, before all others"
+    for above, below in pairwise(levels):
+        if below > above + 1:
+            yield f"skips a heading level: {'#' * above} is followed by {'#' * below}"
+
+
+def cell_problems(cell: NotebookNode) -> Iterator[str]:
+    source = text_of(cell.source)
+    if ABSOLUTE_PATH.search(source):
+        yield "names an absolute path"
+    if cell.cell_type == "markdown":
+        for alt in re.findall(r"!\[([^\]]*)\]\(", source):
+            if not alt.strip():
+                yield "has an image without alternative text"
+        return
+    if re.search(r"^\s*[%!]", source, flags=re.M):
+        yield "has a magic or a shell command"
+    if re.search(r"tqdm\.(auto|notebook)", source):
+        yield "uses a tqdm widget: `from tqdm import tqdm` works everywhere"
+    if source.strip() and cell.execution_count is None:
+        yield "was not executed"
+    alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+    pictures = 0
+    printed = False
+    for output in cell.outputs:
+        if output.output_type == "error":
+            yield f"failed: {output.ename}"
+        data = output.get("data", {})
+        text = text_of(output.get("text", data.get("text/plain", "")))
+        html = text_of(data.get("text/html", ""))
+        if ABSOLUTE_PATH.search(text) or ABSOLUTE_PATH.search(re.sub(r'"data:[^"]*"', "", html)):
+            yield "prints an absolute path"
+        if ADDRESS.search(text):
+            yield "prints a memory address (end a drawing cell with plt.show())"
+        for tag in re.findall(r"<img\b[^>]*>", html):
+            if not re.search(r'\balt="[^"]+"', tag):
+                yield "shows an HTML image without alternative text"
+        if re.search(r'\b(?:src|href)="https?://[^"]*\.(?:js|css|png|gif|jpg)', html):
+            yield "loads something from another host"
+        images = [mime for mime in IMAGES if mime in data]
+        if images:
+            pictures += 1
+            if not (alt or output.metadata.get(images[0], {}).get("alt")):
+                yield "shows an image without alternative text: add '#| alt: ...'"
+        else:
+            printed = printed or bool(text.strip())
+    if pictures > 1:
+        yield "shows more than one image: one alternative text cannot describe them"
+    if "nbval-check-output" in tags(cell) and (not printed or pictures):
+        yield "is marked nbval-check-output and must have a stored text output, and no image"
+
+
+def exercise_problems(notebook: NotebookNode) -> Iterator[str]:
+    order = [t for cell in notebook.cells for t in tags(cell) if t in ("stub", "solution", "check")]
+    if order != ["stub", "solution", "check"] * (len(order) // 3):
+        yield f"has exercise cells in the order {order}: each needs stub, solution, check"
+    for cell in notebook.cells:
+        if "check" in tags(cell) and "correct" not in "".join(
+            o.get("text", "") for o in cell.outputs
+        ):
+            yield f"has a check cell that did not print 'correct': {text_of(cell.source)[:50]!r}"
+        if "solution" in tags(cell) and not text_of(cell.source).startswith("# @title"):
+            yield "has a solution cell without a '# @title' line, so that Colab cannot fold it"
+
+
+# -- exercises ----------------------------------------------------------------------------------
+
+
+def exercise_failures(path: Path) -> Iterator[str]:
+    """Run setup cells, then every stub (its check must fail) and solution (it must pass)."""
+    os.environ.setdefault("MPLBACKEND", "agg")
+    notebook = nbformat.read(path, as_version=4)
+    names: dict[str, Any] = {"__name__": "__main__"}
+
+    def run(cell: NotebookNode) -> None:
+        exec(compile(text_of(cell.source), f"{path.name}[{cell.id}]", "exec"), names)
+
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    if not any("check" in tags(cell) for cell in cells):
+        return
+    run(cells[0])
+    stub = solution = None
+    for cell in cells:
+        if "setup" in tags(cell):
+            run(cell)
+        elif "stub" in tags(cell):
+            stub = cell
+        elif "solution" in tags(cell):
+            solution = cell
+        elif "check" in tags(cell):
+            if stub is None or solution is None:
+                raise ValueError(f"{path.name}: a check cell comes before its stub and solution")
+            title = next(
+                (line for line in text_of(stub.source).split("\n") if line.startswith("def ")), ""
+            )
+            try:
+                run(stub)
+                run(cell)
+            except Exception:
+                pass
+            else:
+                yield f"{title!r}: the stub passes its check, so the check proves nothing"
+            try:
+                run(solution)
+                run(cell)
+            except Exception as error:
+                yield f"{title!r}: the solution fails its check: {type(error).__name__}: {error}"
+
+
+# -- command line -------------------------------------------------------------------------------
+
+
+def select(names: list[str]) -> list[Path]:
+    if not names:
+        return sorted(NOTEBOOKS.glob("*.ipynb"))
+    paths = [NOTEBOOKS / f"{Path(name).stem}.ipynb" for name in names]
+    for path in paths:
+        if not path.exists():
+            raise SystemExit(f"no notebook {path.stem} in {NOTEBOOKS.name}/")
+    return paths
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument(
+        "command", choices=["from-script", "to-script", "run", "check", "exercises"]
+    )
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("-j", "--jobs", type=int, default=1, help="notebooks executed at once")
+    arguments = parser.parse_args()
+    if arguments.command == "from-script":
+        source, target = map(Path, arguments.names)
+        write(from_script(source.read_text(encoding="utf-8")), target)
+        return 0
+    paths = select(arguments.names)
+    if arguments.command == "to-script":
+        print("\n".join(to_script(nbformat.read(path, as_version=4)) for path in paths))
+        return 0
+    failed = False
+    if arguments.command == "run":
+        with ThreadPoolExecutor(arguments.jobs) as pool:
+            for path, future in [(path, pool.submit(execute, path)) for path in paths]:
+                try:
+                    print(f"{path.stem}: {future.result():.1f} s", flush=True)
+                except Exception as error:
+                    failed = True
+                    print(f"{path.stem}: {error}", file=sys.stderr)
+        return int(failed)
+    for path in paths:
+        found = list(problems(path) if arguments.command == "check" else exercise_failures(path))
+        failed = failed or bool(found)
+        for problem in found:
+            print(f"{path.stem}: {problem}")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
