@@ -1,0 +1,104 @@
+"""Downloads that may be cut off at any moment: resumed, checked, never half a file under a name."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+
+class DownloadError(RuntimeError):
+    """A file could not be had, or is not the file it should be."""
+
+
+def check(path: Path, digest: str) -> None:
+    """Refuse a file whose md5 (32 hex digits) or sha256 (64) is not `digest`."""
+    kind = "md5" if len(digest) == 32 else "sha256"
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, kind) if hasattr(hashlib, "file_digest") else None
+        if found is None:  # Python 3.10
+            found = hashlib.new(kind)
+            while chunk := file.read(1 << 20):
+                found.update(chunk)
+    if found.hexdigest() != digest:
+        raise DownloadError(
+            f"{path} is damaged or altered: its {kind} is {found.hexdigest()}, the official "
+            f"file has {digest}. Delete it and run again to download it anew."
+        )
+
+
+def fetch(url: str, path: Path, digest: str) -> Path:
+    """The file at `path`, downloaded from `url` if it isn't there, and checked against `digest`.
+
+    It grows under the name `path`.part, which a later call continues; only a complete file with the
+    right digest gets its own name.
+    """
+    if path.exists():
+        check(path, digest)
+        return path
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _download(url, part)
+    except urllib.error.HTTPError as error:
+        raise DownloadError(
+            f"{url} answered {error.code} {error.reason}. {_by_hand(path)}"
+        ) from error
+    except PermissionError as error:
+        raise DownloadError(
+            f"cannot write {part}: {error.strerror}. Set MINIDIFF_DATA to a folder you can write to"
+        ) from error
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", error)
+        raise DownloadError(f"cannot reach {url} ({reason}). {_by_hand(path)}") from error
+    try:
+        check(part, digest)
+    except DownloadError as error:
+        part.unlink()  # continuing it would never end well
+        raise DownloadError(
+            f"what {url} sent is not the official {path.name}: {error}".replace(
+                "Delete it and run again to download it anew.",
+                "It was deleted; run again to retry.",
+            )
+        ) from None
+    os.replace(part, path)
+    return path
+
+
+def _by_hand(path: Path) -> str:
+    return (
+        f"If you are offline: get {path.name} on another machine and put it into {path.parent}, "
+        "or set MINIDIFF_DATA to a folder that has it."
+    )
+
+
+def _download(url: str, part: Path) -> None:
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=30)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:  # 416: the part already has every byte, or more
+            raise
+        return
+    with response:
+        if response.status != 206:  # a server that ignores Range sends the whole file
+            have = 0
+        length = response.headers.get("Content-Length")
+        total = None if length is None else have + int(length)
+        with (
+            part.open("ab" if have else "wb") as file,
+            tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem) as bar,
+        ):
+            while chunk := response.read(1 << 16):
+                file.write(chunk)
+                bar.update(len(chunk))
+            file.flush()
+            os.fsync(file.fileno())
+    size = part.stat().st_size
+    if total is not None and size < total:
+        raise ConnectionError(f"broke off after {size:,} of {total:,} bytes; run again to continue")

@@ -1,0 +1,185 @@
+"""A data set as training sees it: `Images` on the device, or a `Folder` read while training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+Device = torch.device | str | None
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+
+
+def from_uint8(images: Tensor) -> Tensor:
+    """Ho et al. 2020, section 3.3: {0, ..., 255} scaled linearly to [-1, 1].
+
+    >>> from_uint8(torch.tensor([0, 255], dtype=torch.uint8))
+    tensor([-1.,  1.])
+    """
+    return images.float() / 127.5 - 1
+
+
+def to_uint8(x: Tensor) -> Tensor:
+    """The inverse of `from_uint8`: clipped and rounded (cutting off would darken by half a level).
+
+    >>> to_uint8(torch.tensor([-1.2, 0.0, 0.999, 1.0]))
+    tensor([  0, 128, 255, 255], dtype=torch.uint8)
+    """
+    return ((x.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+@dataclass(frozen=True)
+class Images:
+    """A data set on one device: images (N, C, H, W) uint8, labels (N,) long, names of classes."""
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    name: str = "images"
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        c, h, w = self.images.shape[1:]
+        return c, h, w
+
+    def to(self, device: Device) -> Images:
+        return Images(self.images.to(device), self.labels.to(device), self.classes, self.name)
+
+    def batch(
+        self,
+        which: int | Sequence[int] | Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        flip: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """x0 (B, C, H, W) in [-1, 1] and labels (B,): the images at `which`, or so many at random.
+
+        `flip` mirrors each image left to right with probability 1/2.
+
+        >>> black = torch.zeros(10, 3, 32, 32, dtype=torch.uint8)
+        >>> x0, labels = Images(black, torch.arange(10), ("a", "b")).batch(4)
+        >>> x0.shape, x0.max().item(), labels.shape
+        (torch.Size([4, 3, 32, 32]), -1.0, torch.Size([4]))
+        """
+        where = generator.device if generator is not None else self.images.device
+        if isinstance(which, int):
+            index = torch.randint(len(self), (which,), generator=generator, device=where)
+        else:
+            index = torch.as_tensor(which, dtype=torch.long)
+        index = index.to(self.images.device)
+        x0 = from_uint8(self.images[index])
+        if flip:
+            coin = torch.rand(len(x0), generator=generator, device=where).to(x0.device) < 0.5
+            x0 = torch.where(coin[:, None, None, None], x0.flip(-1), x0)
+        return x0, self.labels[index]
+
+    def stream(
+        self,
+        batches: Iterable[Sequence[int]],
+        *,
+        generator: torch.Generator | None = None,
+        flip: bool = False,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """`batch` for each list of indices in turn."""
+        return (self.batch(b, generator=generator, flip=flip) for b in batches)
+
+
+class Folder(torch.utils.data.Dataset[tuple[Tensor, int]]):
+    """A folder of pictures, one class per subfolder, decoded when asked for, by DataLoader workers.
+
+    The first picture decides whether all are grey or RGB, and which size all must have; with
+    `size`, each is cropped to its central square and resized.
+    """
+
+    def __init__(
+        self, path: str | Path, split: str = "train", size: int | None = None, device: Device = None
+    ) -> None:
+        path = Path(path)
+        self.name = str(path)
+        if any((path / s).is_dir() for s in ("train", "test")):
+            path = path / split
+        elif split == "test":
+            raise ValueError(f"{path} has no test images: put them into {path / 'test'}")
+        self.files = sorted(p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES)
+        if not self.files:
+            raise ValueError(f"no images ({', '.join(sorted(_SUFFIXES))}) in {path}")
+        parents = [f.relative_to(path).parts[0] if f.parent != path else "" for f in self.files]
+        self.classes = tuple(sorted(set(parents)))
+        self.targets = [self.classes.index(p) for p in parents]
+        self.size, self.device = size, device
+        self.mode: str | None = None
+        self.shape: tuple[int, ...] = ()
+        self.shape = tuple(self[0][0].shape)  # (C, H, W)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        import numpy as np
+        from PIL import Image
+
+        try:
+            with Image.open(self.files[i]) as image:
+                self.mode = self.mode or ("L" if image.mode in ("1", "L", "I;16") else "RGB")
+                picture = image.convert(self.mode)
+        except OSError as error:
+            raise ValueError(f"cannot read {self.files[i]}: {error}") from error
+        if self.size is not None:
+            side = min(picture.size)
+            left, top = (picture.width - side) // 2, (picture.height - side) // 2
+            box = (left, top, left + side, top + side)
+            picture = picture.resize((self.size, self.size), Image.Resampling.LANCZOS, box)
+        pixels = torch.from_numpy(np.array(picture)).view(*picture.size[::-1], -1).permute(2, 0, 1)
+        if self.shape and tuple(pixels.shape) != self.shape:
+            raise ValueError(
+                f"{self.files[i]} is {picture.width}x{picture.height}, the first is "
+                f"{self.shape[2]}x{self.shape[1]}: give a size to crop and resize all to"
+            )
+        return pixels, self.targets[i]
+
+    def read(self) -> Images:
+        """All of it at once, on the device."""
+        images = torch.stack([self[i][0] for i in range(len(self))])
+        labels = torch.tensor(self.targets)
+        return Images(images, labels, self.classes, self.name).to(self.device)
+
+    def batch(
+        self,
+        which: int | Sequence[int] | Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        flip: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """As `Images.batch`, reading the files now."""
+        if isinstance(which, int):
+            which = torch.randint(len(self), (which,), generator=generator)
+        pixels, labels = zip(*(self[int(i)] for i in which), strict=True)
+        some = Images(torch.stack(pixels), torch.tensor(labels), self.classes).to(self.device)
+        return some.batch(range(len(some)), generator=generator, flip=flip)
+
+    def stream(
+        self,
+        batches: Iterable[Sequence[int]],
+        *,
+        generator: torch.Generator | None = None,
+        flip: bool = False,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """As `Images.stream`, with workers decoding ahead."""
+        on_gpu = self.device is not None and torch.device(self.device).type == "cuda"
+        loader = torch.utils.data.DataLoader(
+            self,
+            batch_sampler=batches,  # type: ignore[arg-type]
+            num_workers=min(8, os.cpu_count() or 1),
+            pin_memory=on_gpu,
+        )
+        for pixels, labels in loader:
+            some = Images(pixels, labels, self.classes).to(self.device)
+            yield some.batch(range(len(some)), generator=generator, flip=flip)

@@ -1,0 +1,298 @@
+"""Pictures: image grids, film strips, 2-D trajectories and fields, animations.
+
+Every function takes tensors in [-1, 1], as the samplers give them, and only looks at them.
+matplotlib and Pillow are imported inside the functions, so `import minidiff` stays quick.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from minidiff.images import to_uint8
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+# Okabe & Ito's palette ("Color universal design", 2008), safe for the common colour blindnesses.
+# Their yellow is left out: it can hardly be seen on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#333333")
+
+
+def style() -> None:
+    """Set matplotlib up for the book: colour-blind-safe, on white in light and dark pages alike.
+
+    The white is part of the picture: a transparent figure would put dark axes on a dark page.
+    """
+    import matplotlib as mpl
+    from cycler import cycler
+
+    mpl.rcParams.update(
+        {
+            "axes.prop_cycle": cycler(color=COLOURS),
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.titlesize": 11,
+            "axes.titlelocation": "left",
+            "axes.axisbelow": True,
+            "figure.figsize": (6.4, 3.6),
+            "figure.dpi": 110,
+            "figure.facecolor": "white",
+            "figure.constrained_layout.use": True,
+            "font.size": 10,
+            "grid.color": "#dddddd",
+            "grid.linewidth": 0.6,
+            "image.cmap": "viridis",
+            "legend.frameon": False,
+            "lines.linewidth": 1.8,
+            "savefig.bbox": "tight",
+            "savefig.facecolor": "white",
+            "savefig.pad_inches": 0.1,
+        }
+    )
+
+
+def mosaic(x: Tensor, ncols: int | None = None, *, pad: int = 1) -> Tensor:
+    """One image made of many, row by row: the layout behind `grid`, `film` and `save_image`.
+
+    x is (B, C, H, W) or (C, H, W) in [-1, 1] with 1 or 3 channels; the result is uint8
+    (height, width, 3) with `pad` light grey pixels around each image; by default nearly square.
+
+    >>> mosaic(torch.zeros(6, 1, 8, 8), ncols=3).shape
+    torch.Size([19, 28, 3])
+    """
+    x = x[None] if x.ndim == 3 else x
+    if x.ndim != 4 or x.shape[1] not in (1, 3) or len(x) == 0:
+        raise ValueError(
+            f"images must be (B, 1, H, W) or (B, 3, H, W) with B >= 1, got {tuple(x.shape)}"
+        )
+    n, _, h, w = x.shape
+    ncols = min(n, ncols or math.ceil(math.sqrt(n)))
+    nrows = math.ceil(n / ncols)
+    pixels = to_uint8(x.detach().cpu()).expand(-1, 3, -1, -1).permute(0, 2, 3, 1)  # (B, H, W, 3)
+    out = torch.full((nrows * (h + pad) + pad, ncols * (w + pad) + pad, 3), 224, dtype=torch.uint8)
+    for i, image in enumerate(pixels):
+        top, left = (i // ncols) * (h + pad) + pad, (i % ncols) * (w + pad) + pad
+        out[top : top + h, left : left + w] = image
+    return out
+
+
+def _show(ax: Axes, pixels: Tensor) -> None:
+    ax.imshow(pixels.numpy(), interpolation="nearest")
+    ax.axis("off")
+
+
+def grid(
+    x: Tensor, ncols: int | None = None, *, title: str | None = None, width: float | None = None
+) -> Figure:
+    """Images (B, C, H, W) side by side. `width` is in inches; by default it suits their number."""
+    import matplotlib.pyplot as plt
+
+    pixels = mosaic(x, ncols)
+    height, across = pixels.shape[:2]
+    width = width or min(7.0, max(1.5, across / 24))
+    fig, ax = plt.subplots(
+        figsize=(width, width * height / across + (0.3 if title else 0)), layout="constrained"
+    )
+    _show(ax, pixels)
+    if title:
+        ax.set_title(title, loc="left", fontsize=10)
+    plt.close(fig)  # or a notebook would show it twice: as an open figure and as the cell's value
+    return fig
+
+
+def film(
+    frames: Iterable[Tensor],
+    labels: Sequence[object] = (),
+    *,
+    rows: int = 4,
+    title: str | None = None,
+    width: float | None = None,
+) -> Figure:
+    """A film strip: a row per sample, a column per frame, `labels` (times, say) above the columns.
+
+    Each frame is (B, C, H, W) in [-1, 1]; the first `rows` samples of each are shown.
+
+    >>> fig = film([torch.rand(4, 1, 8, 8) * 2 - 1 for _ in range(5)], [5, 4, 3, 2, 1], rows=2)
+    """
+    import matplotlib.pyplot as plt
+
+    strip = torch.stack([f[:rows].detach().cpu() for f in frames], 1)  # (rows, frames, C, H, W)
+    nrows, ncols, _, h, w = strip.shape
+    if labels and len(labels) != ncols:
+        raise ValueError(f"{ncols} frames need {ncols} labels, got {len(labels)}")
+    pixels = mosaic(strip.flatten(0, 1), ncols)
+    height, across = pixels.shape[:2]
+    width = width or min(8.0, max(3.0, 0.75 * ncols))
+    extra = 0.25 * (bool(labels) + bool(title))
+    fig, ax = plt.subplots(figsize=(width, width * height / across + extra), layout="constrained")
+    _show(ax, pixels)
+    for i, label in enumerate(labels):
+        ax.text(
+            1 + i * (w + 1) + w / 2, -0.06 * h, str(label), ha="center", va="bottom", fontsize=9
+        )
+    if title:
+        ax.set_title(title, loc="left", fontsize=10, pad=18 if labels else 6)
+    plt.close(fig)
+    return fig
+
+
+def scatter(
+    x: Tensor, ax: Axes | None = None, *, limit: float | None = None, **kwargs: Any
+) -> Axes:
+    """Points (N, 2), with equal axes. `limit` sets both axes to [-limit, limit]."""
+    import matplotlib.pyplot as plt
+
+    ax = ax or plt.subplots(figsize=(3.2, 3.2), layout="constrained")[1]
+    xy = x.detach().cpu()
+    options: dict[str, Any] = {"s": 4, "alpha": 0.5, "linewidths": 0, **kwargs}
+    ax.scatter(xy[:, 0], xy[:, 1], **options)
+    ax.set_aspect("equal")
+    if limit is not None:
+        ax.set(xlim=(-limit, limit), ylim=(-limit, limit))
+    return ax
+
+
+def trajectories(
+    paths: Tensor, ax: Axes | None = None, *, limit: float | None = None, **kwargs: Any
+) -> Axes:
+    """Paths (steps, N, 2) of N points: thin lines from a grey dot (start) to a red one (end)."""
+    xy = paths.detach().cpu()
+    ax = scatter(xy[0], ax, limit=limit, s=8, color="#999999", alpha=0.8, zorder=2)
+    line: dict[str, Any] = {"color": COLOURS[5], "linewidth": 0.6, "alpha": 0.6, "zorder": 1}
+    ax.plot(xy[:, :, 0], xy[:, :, 1], **{**line, **kwargs})
+    return scatter(xy[-1], ax, limit=limit, s=10, color=COLOURS[1], alpha=0.9, zorder=3)
+
+
+def field(
+    f: Callable[[Tensor], Tensor],
+    ax: Axes | None = None,
+    *,
+    limit: float = 3.0,
+    n: int = 17,
+    **kwargs: Any,
+) -> Axes:
+    """Arrows of a vector field f: (N, 2) -> (N, 2) at n x n places of [-limit, limit]^2."""
+    import matplotlib.pyplot as plt
+
+    ax = ax or plt.subplots(figsize=(3.2, 3.2), layout="constrained")[1]
+    u = torch.linspace(-limit, limit, n)
+    at = torch.cartesian_prod(u, u)  # (n * n, 2)
+    v = f(at).detach().cpu()
+    ax.quiver(
+        at[:, 0], at[:, 1], v[:, 0], v[:, 1], **{"color": "#555555", "pivot": "mid", **kwargs}
+    )
+    ax.set_aspect("equal")
+    return ax
+
+
+def save_image(x: Tensor, path: str | Path, ncols: int | None = None, *, scale: int = 1) -> None:
+    """Write images (B, C, H, W) as one PNG, each pixel `scale` pixels wide."""
+    _upscale(mosaic(x, ncols), scale).save(path)
+
+
+def _upscale(pixels: Tensor, scale: int) -> Image.Image:
+    from PIL import Image
+
+    image = Image.fromarray(pixels.numpy())
+    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+
+
+def _picture(frame: Tensor | Figure, width: int) -> Image.Image:
+    """A frame as pixels: tensors enlarged by a whole factor to about `width`, figures as drawn."""
+    if isinstance(frame, Tensor):
+        pixels = mosaic(frame)
+        return _upscale(pixels, max(1, round(width / pixels.shape[1])))
+    import matplotlib.pyplot as plt
+    from PIL import Image
+
+    buffer = io.BytesIO()  # not bbox="tight": all frames must have one size
+    with plt.rc_context({"savefig.bbox": "standard"}):
+        frame.savefig(buffer, format="png", dpi=80)
+    plt.close(frame)
+    return Image.open(buffer).convert("RGB")
+
+
+def _encode(pictures: Sequence[Image.Image], kind: str, fps: float, **options: Any) -> bytes:
+    """An endless animation that rests on its last picture for 1.5 s."""
+    if not pictures:
+        raise ValueError("an animation needs at least one frame, got none")
+    buffer = io.BytesIO()
+    pictures[0].save(
+        buffer,
+        format=kind,
+        save_all=True,
+        append_images=pictures[1:],
+        duration=[round(1000 / fps)] * (len(pictures) - 1) + [1500],
+        loop=0,
+        **options,
+    )
+    return buffer.getvalue()
+
+
+def save_animation(
+    frames: Iterable[Tensor | Figure], path: str | Path, *, fps: float = 12, width: int = 320
+) -> None:
+    """Write an animation as .webp (lossless) or .gif, by the name."""
+    kind = Path(path).suffix.lower()
+    options: dict[str, dict[str, Any]] = {".webp": {"lossless": True}, ".gif": {}}
+    if kind not in options:
+        raise ValueError(f"an animation is written as .webp or .gif, got {str(path)!r}")
+    pictures = [_picture(frame, width) for frame in frames]
+    Path(path).write_bytes(_encode(pictures, kind[1:], fps, **options[kind]))
+
+
+class Animation:
+    """An animated WebP that a notebook shows by itself; `alt` says in words what is seen.
+
+    Readers who have asked their system for less motion get the last frame, standing still.
+    """
+
+    def __init__(self, webp: bytes, still: bytes, alt: str, width: int) -> None:
+        self.webp, self.still, self.alt, self.width = webp, still, alt, width
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        webp, still = (base64.b64encode(b).decode() for b in (self.webp, self.still))
+        return (
+            '<picture><source media="(prefers-reduced-motion: reduce)" '
+            f'srcset="data:image/png;base64,{still}">'
+            f'<img src="data:image/webp;base64,{webp}" alt="{escape(self.alt)}" '
+            f'width="{self.width}" style="max-width: 100%; image-rendering: pixelated"></picture>'
+        )
+
+
+def animation(
+    frames: Iterable[Tensor | Figure], *, alt: str, fps: float = 12, width: int = 320
+) -> Animation:
+    """Frames (B, C, H, W) in [-1, 1], or figures, as an animation of at most 1 MB inside the page.
+
+    It is lossless where that fits, and of falling quality where it doesn't. Images are stored pixel
+    for pixel; the page enlarges them to `width`.
+
+    >>> animation([torch.zeros(4, 1, 8, 8), torch.ones(4, 1, 8, 8)], alt="Black turns white.").alt
+    'Black turns white.'
+    """
+    pictures = [_picture(frame, 0) for frame in frames]
+    still = io.BytesIO()
+    if pictures:
+        pictures[-1].save(still, format="png")
+    for options in ({"lossless": True}, {"quality": 85}, {"quality": 60}, {"quality": 30}):
+        webp = _encode(pictures, "webp", fps, **options)
+        if len(webp) + len(still.getvalue()) <= 700_000:  # base64 adds a third
+            return Animation(webp, still.getvalue(), alt, width)
+    raise ValueError(
+        f"{len(pictures)} frames make {len(webp) / 1e6:.1f} MB, over the 0.7 MB that a page should "
+        "carry: give fewer frames or fewer images in each"
+    )
