@@ -1,0 +1,286 @@
+"""Weights and training states on disk: one safetensors file each, whole or not there at all.
+
+A file holds the tensors and, in its header, a JSON object ("info") with everything else, and the
+SHA-256 of both. It is written under a temporary name, flushed to the disk and renamed, so that a
+crash at any moment leaves the older file. Pickles are never read: loading one can run any code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .denoiser import Denoiser
+from .schedule import Schedule
+from .unet import UNet, UNetConfig
+
+FORMAT = 1  # raised when an older reader could misread a newer file
+SHIPPED = Path(__file__).parent / "weights"
+STEP_FILE = "step-{:09d}.safetensors"  # training states in a run folder; weights + optimizer + EMA
+
+Info = dict[str, Any]
+
+
+class CheckpointError(ValueError):
+    """A file of weights is missing, damaged, or made for something else."""
+
+
+def write(path: str | Path, tensors: Mapping[str, Tensor], info: Info) -> None:
+    """Write one file atomically; on any error the older file of that name is untouched."""
+    from safetensors.torch import save
+
+    path = Path(path)
+    on_cpu = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    text = json.dumps({"format": FORMAT, **info}, sort_keys=True)
+    blob = save(on_cpu, metadata={"minidiff": text, "sha256": _digest(on_cpu, text)})
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(blob)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"could not write {path}: {error.strerror or error} "
+            f"(nothing was changed; free some space or choose another folder)"
+        ) from error
+
+
+def read(path: str | Path) -> tuple[dict[str, Tensor], Info]:
+    """Read a file made by `write`, refusing whatever is not exactly what was written."""
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"no such file: {path}")
+    with open(path, "rb") as file:
+        if file.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+            raise CheckpointError(
+                f"{path} is a pickle, and loading one can run any code it contains; "
+                f"minidiff reads safetensors only (ask the author for a .safetensors file)"
+            )
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, UnicodeDecodeError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged or cut short ({error}); {_ADVICE}") from error
+    if "minidiff" not in metadata or "sha256" not in metadata:
+        raise CheckpointError(
+            f"{path} holds tensors but no description of the model: minidiff did not write it "
+            f"(for weights of other libraries see minidiff.compat)"
+        )
+    if metadata["sha256"] != _digest(tensors, metadata["minidiff"]):
+        raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one written; {_ADVICE}")
+    info: Info = json.loads(metadata["minidiff"])
+    if info["format"] > FORMAT:
+        raise CheckpointError(
+            f"{path} has format {info['format']}, this minidiff reads up to {FORMAT}: update it"
+        )
+    return tensors, info
+
+
+def save_weights(
+    path: str | Path,
+    model: Denoiser,
+    *,
+    quantize: str | None = None,
+    card: Mapping[str, Any] | None = None,
+) -> None:
+    """Save the network of `model` and all that `load_pretrained` needs to build it again.
+
+    `quantize="int8"` keeps every weight matrix or filter in 8 bits with one float32 scale per
+    output channel: a quarter of the size, for shipping. `card` is the model card: a dictionary
+    that says what the weights were trained on, by which command, and how good they are.
+    """
+    if quantize not in (None, "int8"):
+        raise ValueError(f'quantize must be None or "int8", got {quantize!r}')
+    tensors = dict(model.net.state_dict())
+    if quantize:
+        tensors = _quantize(tensors)
+    write(path, tensors, {**describe(model), "quantize": quantize, "card": dict(card or {})})
+
+
+def load_weights(path: str | Path, model: Denoiser) -> Info:
+    """Load weights into an existing model of the same architecture; returns the file's info."""
+    tensors, info = read(path)
+    _load_into(model.net, _dequantize(network_tensors(tensors, info)), path)
+    return info
+
+
+def load_pretrained(
+    name_or_path: str | Path,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Denoiser:
+    """A trained model, ready to sample: shipped weights, a file, a run folder, or a hub name.
+
+    Names without a slash are looked up among the shipped weights (`available()`), then on the
+    disk; "owner/name" that is not a path is fetched from the Hugging Face hub.
+
+    >>> model = load_pretrained("digits")
+    >>> model.schedule.T, model.training
+    (1000, False)
+    """
+    path = SHIPPED / f"{name_or_path}.safetensors"
+    if not path.is_file():
+        path = Path(name_or_path)
+    if path.is_dir():
+        path = latest(path)
+    if not path.exists():
+        return _from_hub(str(name_or_path), device, dtype)
+    tensors, info = read(path)
+    model = build(info)
+    _load_into(model.net, _dequantize(network_tensors(tensors, info)), path)
+    return model.to(device=device, dtype=dtype).eval()
+
+
+def available() -> list[str]:
+    """Names of the weights that ship with minidiff."""
+    return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
+
+
+def describe(model: Denoiser) -> Info:
+    """What is needed, beside the weights, to build `model` again."""
+    return {
+        "network": asdict(model.net.config) if isinstance(model.net, UNet) else None,
+        "schedule": model.schedule.state(),
+        "predict": model.predict,
+        "variance": model.variance,
+        "clip": model.clip,
+    }
+
+
+def build(info: Info) -> Denoiser:
+    """The untrained model that `describe` described."""
+    if not info.get("network"):
+        raise CheckpointError(
+            "these weights belong to a network that is not minidiff's UNet: "
+            "build that network yourself and call load_weights(path, model)"
+        )
+    return Denoiser(
+        UNet(UNetConfig(**info["network"])),
+        Schedule.from_state(info["schedule"]),
+        predict=info["predict"],
+        variance=info["variance"],
+        clip=info["clip"],
+    )
+
+
+def latest(folder: str | Path) -> Path:
+    """The newest intact training state of a run folder (a damaged newer one is passed over)."""
+    found = sorted(Path(folder).glob("step-*.safetensors"), reverse=True)
+    for path in found:
+        try:
+            read(path)
+            return path
+        except CheckpointError:
+            continue
+    raise CheckpointError(
+        f"{folder} holds {len(found)} checkpoints, and all are damaged"
+        if found
+        else f"{folder} holds no checkpoint (step-*.safetensors); train one with "
+        f"python -m minidiff train CONFIG --out {folder}"
+    )
+
+
+def network_tensors(tensors: dict[str, Tensor], info: Info) -> dict[str, Tensor]:
+    """The network's weights: the file itself, or the first average of a training state."""
+    if "step" not in info:
+        return tensors
+    return part(tensors, "net/") | part(tensors, f"ema/{info['config']['ema'][0]}/")
+
+
+def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, without it."""
+    return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+_ADVICE = "fetch it again or use an older checkpoint"
+
+
+def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        t = tensors[name]
+        digest.update(f"{name} {t.dtype} {tuple(t.shape)}".encode())
+        digest.update(t.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":  # the rename itself must reach the disk
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _quantize(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """w ~ scale[c] * q with q in -127..127 for each output channel c."""
+    out = dict(tensors)
+    for name, w in tensors.items():
+        if w.is_floating_point() and w.ndim >= 2:
+            scale = w.float().flatten(1).abs().amax(1).clamp(min=1e-12) / 127  # (C_out,)
+            scale = scale.view(-1, *[1] * (w.ndim - 1))
+            out[name] = (w.float() / scale).round().to(torch.int8)
+            out[f"{name}:scale"] = scale
+    return out
+
+
+def _dequantize(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name: t.float() * tensors[f"{name}:scale"] if f"{name}:scale" in tensors else t
+        for name, t in tensors.items()
+        if not name.endswith(":scale")
+    }
+
+
+def check_architecture(net: nn.Module, tensors: Mapping[str, Tensor], path: str | Path) -> None:
+    """Raise CheckpointError, naming the differences, unless the tensors are those of `net`."""
+    own = net.state_dict()
+    wrong = [f"lacks {k}" for k in own if k not in tensors]
+    wrong += [f"has an unknown {k}" for k in tensors if k not in own]
+    wrong += [
+        f"{k} is {tuple(tensors[k].shape)} instead of {tuple(own[k].shape)}"
+        for k in own
+        if k in tensors and tensors[k].shape != own[k].shape
+    ]
+    if wrong:
+        more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise CheckpointError(
+            f"{path} was made for another architecture: {'; '.join(wrong[:5])}{more}"
+        )
+
+
+def _load_into(net: nn.Module, tensors: Mapping[str, Tensor], path: str | Path) -> None:
+    check_architecture(net, tensors, path)
+    net.load_state_dict(dict(tensors))
+
+
+def _from_hub(
+    name: str, device: str | torch.device | None, dtype: torch.dtype
+) -> Denoiser:
+    looks_local = name.endswith(".safetensors") or name.startswith((".", "/", "~"))
+    if name.count("/") != 1 or looks_local:
+        raise CheckpointError(
+            f"no weights called {name!r}: shipped are {', '.join(available()) or 'none'}; "
+            f"or give a .safetensors file, a run folder, or a hub name such as owner/model"
+        )
+    from .compat import load_from_hub
+
+    model: Denoiser = load_from_hub(name)
+    return model.to(device=device, dtype=dtype).eval()

@@ -1,0 +1,201 @@
+"""A training run on one page: `TrainConfig`, read from a file of `name = value` lines."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from .denoiser import Denoiser
+from .schedule import Schedule
+from .unet import UNet
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+LOSSES = ("simple", "gamma", "vlb", "hybrid")
+TIMES = ("uniform", "stratified", "loss-aware")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a training run; the defaults train the digits in about a minute.
+
+    >>> TrainConfig(steps=10).batch
+    128
+    """
+
+    # what is learned
+    data: str = "digits"  # a name of minidiff.data, or a folder of images
+    size: int | None = None  # pad named sets, crop and resize folders, to size x size
+    flip: bool = False  # mirror images at random
+    network: str = "digits"  # UNet.<preset>()
+    network_options: dict[str, Any] = field(default_factory=dict)  # other fields of UNetConfig
+    conditional: bool = False  # give the class labels to the network
+
+    # the diffusion
+    schedule: str = "linear"  # or "cosine"
+    T: int = 1000
+    predict: str = "eps"
+    variance: str = "large"
+    loss: str = "simple"
+    times: str = "stratified"
+
+    # the optimisation
+    steps: int = 3000
+    max_seconds: float | None = None
+    batch: int = 128  # images in one step, over all processes and accumulated parts
+    accumulate: int = 1  # parts into which a process cuts its share of the batch to save memory
+    lr: float = 1e-3
+    warmup: int = 100  # steps in which lr rises linearly from 0
+    decay_lr: bool = False  # lr falls along a half cosine to 0 at the last step
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0  # decoupled (AdamW)
+    clip_grad: float = 1.0
+    ema: tuple[float, ...] = (0.999,)  # decays; the first is what samples are drawn from
+    ema_warmup: bool = True
+    seed: int = 0
+
+    # the machine
+    precision: str = "auto"  # bf16 on Ampere and newer, fp16 on older GPUs, fp32 on a CPU
+    compile: str = ""  # a mode of torch.compile, e.g. "default"; empty: eager
+    fsdp: bool = False  # cut the network itself over the processes (FSDP2) instead of copying it
+
+    # what is kept and told
+    log_every: int = 50
+    save_every: int = 5000
+    save_seconds: float = 600.0  # also save when so much time has passed
+    keep: int = 2  # training states on the disk
+    sample_every: int = 1000
+    validate_every: int = 1000
+
+    def __post_init__(self) -> None:
+        for name, allowed in [("precision", PRECISIONS), ("loss", LOSSES), ("times", TIMES)]:
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}"
+                )
+        for name in ("steps", "batch", "accumulate", "log_every", "save_every", "keep"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.loss == "hybrid" and self.variance not in ("learned", "diagonal"):
+            raise ValueError('loss = "hybrid" trains the variance: it needs variance = "learned"')
+        presets = [n for n, f in vars(UNet).items() if isinstance(f, classmethod)]
+        if self.network not in presets:
+            raise ValueError(f"network must be one of {', '.join(presets)}, got {self.network!r}")
+
+    def state(self) -> dict[str, Any]:
+        """A JSON-able dictionary; `make_config` reads it back."""
+        return asdict(self)
+
+
+def make_config(values: Mapping[str, Any], base: TrainConfig | None = None) -> TrainConfig:
+    """Set fields by name, with the types checked and misspellings answered.
+
+    >>> make_config({"steps": 5, "ema": 0.99}).ema
+    (0.99,)
+    """
+    base = base or TrainConfig()
+    known = {f.name: f for f in fields(TrainConfig)}
+    checked = {}
+    for name, value in values.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"
+            raise ValueError(f"there is no setting {name!r}{hint}")
+        checked[name] = _as_type(name, value, getattr(base, name), str(known[name].type))
+    return replace(base, **checked)
+
+
+def read_config(path: str | Path) -> TrainConfig:
+    """Read a config file: Python syntax, but only `name = literal` lines; nothing is executed."""
+    path = Path(path)
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"no such config file: {path}") from None
+    except SyntaxError as error:
+        raise ValueError(f"{path}, line {error.lineno}: not a `name = value` line") from None
+    values: dict[str, Any] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            continue  # a docstring
+        if not (
+            isinstance(node, ast.Assign)
+            and len(node.targets) == 1
+            and isinstance(node.targets[0], ast.Name)
+        ):
+            raise ValueError(
+                f"{path}, line {node.lineno}: a config holds only `name = value` lines"
+            )
+        try:
+            values[node.targets[0].id] = ast.literal_eval(node.value)
+        except ValueError:
+            raise ValueError(
+                f"{path}, line {node.lineno}: the value must be a number, a string, True, False, "
+                f"None, a tuple or a dict, written out (nothing is computed)"
+            ) from None
+    try:
+        return make_config(values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def read_overrides(arguments: Sequence[str]) -> dict[str, Any]:
+    """Turn ["--lr", "3e-4", "--ema", "0.99"] into {"lr": 3e-4, "ema": 0.99}.
+
+    >>> read_overrides(["--data", "cifar10", "--flip", "True"])
+    {'data': 'cifar10', 'flip': True}
+    """
+    if len(arguments) % 2 or any(not name.startswith("--") for name in arguments[::2]):
+        raise ValueError(f"settings come in pairs --name value, got {' '.join(arguments)!r}")
+    values = {}
+    for name, text in zip(arguments[::2], arguments[1::2]):
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            value = text  # a bare word is a string
+        values[name[2:].replace("-", "_")] = value
+    return values
+
+
+def make_model(config: TrainConfig, shape: Sequence[int], classes: int) -> Denoiser:
+    """The untrained model for images of shape (C, H, W), with so many classes if conditional."""
+    schedules = {"linear": Schedule.linear, "cosine": Schedule.cosine}
+    if config.schedule not in schedules:
+        raise ValueError(f"schedule must be linear or cosine, got {config.schedule!r}")
+    options = dict(config.network_options)
+    channels, size, _ = shape
+    two = 2 if config.variance in ("learned", "diagonal") else 1
+    options |= {"size": size, "in_channels": channels, "out_channels": two * channels}
+    options["num_classes"] = classes if config.conditional else 0
+    try:
+        net = getattr(UNet, config.network)(**options)
+    except TypeError as error:
+        raise ValueError(f"network_options: {error}") from None
+    return Denoiser(
+        net,
+        schedules[config.schedule](config.T),
+        predict=config.predict,
+        variance=config.variance,
+    )
+
+
+def _as_type(name: str, value: Any, default: Any, kind: str) -> Any:
+    if kind.startswith("tuple") and isinstance(value, (int, float)):
+        value = (value,)
+    if kind.startswith("tuple") and isinstance(value, (tuple, list)):
+        return tuple(float(v) for v in value)
+    if kind.startswith("float") and isinstance(value, (int, float)) and value is not True:
+        return float(value)
+    if kind == "int" and isinstance(value, float) and value == int(value):
+        return int(value)  # 8e5 steps
+    if kind.endswith("None") and value is None:
+        return None
+    if kind == "str" and isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(value)
+    plain = {"str": str, "int": int, "bool": bool}.get(kind.split("[")[0], dict)
+    if isinstance(value, plain) and not (plain is int and isinstance(value, bool)):
+        return value
+    raise ValueError(f"{name} must be of type {kind}, e.g. {default!r}, got {value!r}")

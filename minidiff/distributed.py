@@ -1,0 +1,112 @@
+"""Several processes, one a GPU: PyTorch's own tools (torchrun, DDP, FSDP2) behind five small names.
+
+Started by `torchrun --nproc_per_node=N -m minidiff train …`, each process finds its rank in the
+environment. Started plainly there is one process and nothing here does anything.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+TIMEOUT = timedelta(minutes=10)  # a process that waits longer for the others gives up
+
+
+@dataclass(frozen=True)
+class World:
+    """Which of how many processes this one is, and the device it works on."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes the logs and the files."""
+        return self.rank == 0
+
+    def any(self, *flags: bool) -> list[bool]:
+        """For each flag: does any process raise it? (All must ask at the same step.)"""
+        if self.size == 1:
+            return list(flags)
+        raised = torch.tensor(flags, dtype=torch.int32, device=self.device)
+        dist.all_reduce(raised, op=dist.ReduceOp.MAX)
+        return [bool(f) for f in raised.tolist()]
+
+    def gather(self, x: Tensor) -> Tensor:
+        """The tensors of all processes, one after the other along the first dimension."""
+        if self.size == 1:
+            return x
+        parts = [torch.empty_like(x) for _ in range(self.size)]
+        dist.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    def mean(self, x: Tensor) -> Tensor:
+        """The mean over the processes."""
+        if self.size > 1:
+            dist.all_reduce(x, op=dist.ReduceOp.SUM)
+            x /= self.size
+        return x
+
+
+@contextmanager
+def processes(device: str | torch.device | None = None) -> Iterator[World]:
+    """Join the processes that torchrun started (NCCL between GPUs, gloo between CPUs)."""
+    cuda = torch.cuda.is_available() if device is None else torch.device(device).type == "cuda"
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1 or dist.is_initialized():
+        yield World(0, 1, torch.device(device or ("cuda" if cuda else "cpu")))
+        return
+    local = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(local)
+    dist.init_process_group(
+        "nccl" if cuda else "gloo", timeout=TIMEOUT, device_id=local if cuda else None
+    )
+    try:
+        yield World(dist.get_rank(), size, local)
+    finally:
+        dist.destroy_process_group()
+
+
+def copies(net: nn.Module, world: World) -> nn.Module:
+    """DDP: each process holds the network, and their gradients are averaged."""
+    if world.size == 1:
+        return net
+    cuda = [world.device.index] if world.device.type == "cuda" else None
+    return DistributedDataParallel(net, device_ids=cuda, gradient_as_bucket_view=True)
+
+
+def shards(net: nn.Module) -> None:
+    """FSDP2: cut the network, its gradients and its optimizer over the processes, in place."""
+    from torch.distributed.fsdp import fully_shard
+
+    for stage in net.children():
+        for block in stage if isinstance(stage, nn.ModuleList) else [stage]:
+            if any(p.numel() for p in block.parameters()):
+                fully_shard(block)
+    fully_shard(net)
+
+
+def whole(t: Tensor) -> Tensor:
+    """A tensor put together from its shards (all processes must ask for it)."""
+    from torch.distributed.tensor import DTensor
+
+    return t.full_tensor() if isinstance(t, DTensor) else t
+
+
+def fill(target: Tensor, value: Tensor) -> None:
+    """Copy a whole tensor into a target that may be cut into shards."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if isinstance(target, DTensor):
+        value = distribute_tensor(value.to(target.device), target.device_mesh, target.placements)
+    target.copy_(value)

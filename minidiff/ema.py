@@ -1,0 +1,106 @@
+"""The moving average of the weights: what the papers sample from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from .distributed import fill
+
+
+class EMA:
+    """Exponential moving average  m <- d m + (1 - d) w  of a network's weights w.
+
+    Ho et al. 2020, appendix B (d = 0.9999). The average lives in float32 whatever the
+    precision of the weights: in bfloat16, adding 1e-4 of a weight would change nothing.
+    Several decays can be followed at once. With `warmup` the n-th update uses
+    min(d, (1 + n) / (10 + n)), so that a run of a few thousand steps forgets its random start;
+    after 10 / (1 - d) updates the two agree.
+
+    >>> net = nn.Linear(1, 1, bias=False)
+    >>> _ = nn.init.zeros_(net.weight)
+    >>> ema = EMA(net, decay=0.9)
+    >>> _ = nn.init.ones_(net.weight)
+    >>> ema.update(net)
+    >>> with ema.averaged(net):
+    ...     print(round(net.weight.item(), 4))
+    0.1
+    >>> net.weight.item()
+    1.0
+    """
+
+    def __init__(
+        self, model: nn.Module, decay: float | Sequence[float] = 0.9999, warmup: bool = False
+    ) -> None:
+        self.decays = (decay,) if isinstance(decay, (int, float)) else tuple(decay)
+        for d in self.decays:
+            if not 0 <= d < 1:
+                raise ValueError(
+                    f"decay must be in [0, 1), got {d} (0 keeps only the latest weights)"
+                )
+        if not self.decays:
+            raise ValueError("give EMA at least one decay, e.g. EMA(model, 0.9999)")
+        self.warmup = warmup
+        self.updates = 0
+        self.names = [name for name, _ in model.named_parameters()]
+        self.shadows = [
+            [p.detach().to(torch.float32, copy=True) for p in model.parameters()]
+            for _ in self.decays
+        ]
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """One step of the average: m <- m + (1 - d)(w - m), for every decay."""
+        weights = [p.detach().float() for p in model.parameters()]
+        for d, shadow in zip(self.decays, self.shadows):
+            if self.warmup:
+                d = min(d, (1 + self.updates) / (10 + self.updates))
+            torch._foreach_lerp_(shadow, weights, 1 - d)  # no copy, a few kernels in all
+        self.updates += 1
+
+    @torch.no_grad()
+    def copy_to(self, model: nn.Module, decay: float | None = None) -> None:
+        """Overwrite the weights of `model` by the average (of the first decay, or of `decay`)."""
+        for p, m in zip(model.parameters(), self.shadows[self._index(decay)], strict=True):
+            p.copy_(m)
+
+    @contextmanager
+    def averaged(self, model: nn.Module, decay: float | None = None) -> Iterator[nn.Module]:
+        """Within the `with` block `model` holds the averaged weights; afterwards its own again."""
+        own = [p.detach().clone() for p in model.parameters()]
+        self.copy_to(model, decay)
+        try:
+            yield model
+        finally:
+            with torch.no_grad():
+                for p, w in zip(model.parameters(), own):
+                    p.copy_(w)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Flat {"updates": n, "<decay>/<parameter>": tensor}, ready for a safetensors file."""
+        state = {"updates": torch.tensor(self.updates)}
+        for d, shadow in zip(self.decays, self.shadows):
+            state |= {f"{d}/{name}": m for name, m in zip(self.names, shadow)}
+        return state
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take up a state saved by `state_dict`; the decays must be the same."""
+        missing = [key for key in self.state_dict() if key not in state]
+        if missing:
+            raise ValueError(
+                f"the saved average lacks {missing[0]!r} (and {len(missing) - 1} more): it was made "
+                f"with other decays than {self.decays} or for another network"
+            )
+        self.updates = int(state["updates"])
+        for d, shadow in zip(self.decays, self.shadows):
+            for name, m in zip(self.names, shadow):
+                fill(m, state[f"{d}/{name}"])
+
+    def _index(self, decay: float | None) -> int:
+        if decay is not None and decay not in self.decays:
+            raise ValueError(f"no average with decay {decay}; this EMA follows {self.decays}")
+        return 0 if decay is None else self.decays.index(decay)

@@ -1,0 +1,131 @@
+"""What a training run tells: sums kept on the device, a progress bar, a JSONL file, TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from .distributed import World
+from .schedule import Schedule
+
+EDGES = (-8.0, -6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0, 8.0)  # of the bins of log-SNR
+
+
+class Meter:
+    """Sums over the steps since the last report. Nothing here waits for the device.
+
+    The loss is also kept by the log-SNR of x_t: for each stretch between two numbers of EDGES
+    (and the two open ends) the mean unweighted loss.
+    """
+
+    def __init__(self, schedule: Schedule, device: torch.device) -> None:
+        edges = torch.tensor(EDGES, dtype=torch.float64)
+        self.bin = torch.bucketize(schedule.log_snr, edges).to(device)  # (T + 1,)
+        self.by_bin = torch.zeros(2, len(EDGES) + 1, device=device)  # sums, counts
+        self.sums = torch.zeros(4, device=device)  # loss, images, gradient norm, good steps
+        self.skipped = torch.zeros(2, device=device)  # steps skipped in all, and lately in a row
+
+    @torch.no_grad()
+    def add_losses(self, t: Tensor, weighted: Tensor, losses: Tensor) -> None:
+        """Take note of a batch: t, w * loss and the loss itself, each (B,)."""
+        good = losses.isfinite()
+        self.by_bin[0].index_add_(0, self.bin[t], losses.float().where(good, 0))
+        self.by_bin[1].index_add_(0, self.bin[t], good.float())
+        self.sums[0] += weighted.float().where(good, 0).sum()
+        self.sums[1] += good.sum()
+
+    @torch.no_grad()
+    def add_step(self, norm: Tensor, bad: Tensor) -> None:
+        """Take note of a step: its gradient norm, and 1 if it was skipped."""
+        self.sums[2] += torch.where(bad > 0, torch.zeros_like(norm), norm)
+        self.sums[3] += 1 - bad
+        self.skipped[0] += bad
+        self.skipped[1] = (self.skipped[1] + 1) * bad
+
+    def report(self, world: World) -> dict[str, Any]:
+        """The means since the last report, over all processes; begins anew. Waits for the device."""
+        loss, images, norm, steps = world.mean(self.sums.clone()).tolist()
+        by_bin = world.mean(self.by_bin.clone()).tolist()
+        self.sums.zero_()
+        self.by_bin.zero_()
+        total, row = (int(n) for n in self.skipped.tolist())
+        return {
+            "loss": loss / images if images else math.nan,
+            "grad_norm": norm / steps if steps else math.nan,
+            "skipped": total,
+            "skipped_in_a_row": row,
+            "loss_by_log_snr": [s / n if n else None for s, n in zip(*by_bin)],
+        }
+
+
+class RunLog:
+    """The bar on the terminal; and, given a folder, `log.jsonl` and TensorBoard's events there."""
+
+    def __init__(
+        self, out: Path | None, steps: int, start: int, bar: bool, main: bool = True
+    ) -> None:
+        wait = 0.5 if sys.stdout.isatty() else 20.0
+        self.bar = tqdm(
+            total=steps,
+            initial=start,
+            desc="training",
+            unit="step",
+            file=sys.stdout,
+            mininterval=wait,
+            dynamic_ncols=True,
+            disable=not (bar and main),
+        )
+        self.path = out / "log.jsonl" if out and main else None
+        self.board: Any = None
+        if self.path:
+            self._forget_after(start)
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                pass  # TensorBoard is a pleasure, not a need
+            else:
+                self.board = SummaryWriter(str(self.path.parent), purge_step=start)
+
+    def write(self, step: int, values: dict[str, Any]) -> None:
+        """Add a line {"step": …, …}."""
+        if self.path:
+            clean = {k: _json(v) for k, v in values.items()}
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **clean}) + "\n")
+        if self.board:
+            for name, value in values.items():
+                if isinstance(value, (int, float)):
+                    self.board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self.bar.close()
+        if self.board:
+            self.board.close()
+
+    def _forget_after(self, step: int) -> None:
+        """Drop the lines of steps that a resumed run will do again."""
+        assert self.path is not None
+        if not self.path.exists():
+            return
+        kept = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+            except (ValueError, KeyError):
+                continue  # a line cut short when the run was killed
+        self.path.write_text("".join(kept), encoding="utf-8")
+
+
+def _json(value: Any) -> Any:
+    """JSON has no NaN and no infinity."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return [_json(v) for v in value] if isinstance(value, list) else value

@@ -1,0 +1,257 @@
+"""One training step, and the state that steps hand on: from a laptop's processor to several GPUs.
+
+`Trainer.step` is the whole of training (Ho et al. 2020, algorithm 1); `minidiff.train` runs it in a
+loop. No step waits for the GPU to report back, and every step draws its randomness from
+(seed, step, rank) alone, so a resumed run is the same run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import checkpoint
+from .config import TrainConfig, make_model
+from .data import Folder, Images
+from .denoiser import Denoiser
+from .distributed import World, copies, fill, shards, whole
+from .elbo import prior_kl
+from .ema import EMA
+from .losses import loss_gamma, loss_hybrid, loss_simple, loss_vlb
+from .process import randn
+from .runlog import Meter
+from .samplers import ddim
+from .timesteps import LossAwareTimes, StratifiedTimes, UniformTimes, tau
+
+LOSSES = {"simple": loss_simple, "gamma": loss_gamma, "vlb": loss_vlb, "hybrid": loss_hybrid}
+TIMES = {"uniform": UniformTimes, "stratified": StratifiedTimes, "loss-aware": LossAwareTimes}
+
+
+class Trainer:
+    """A model, its average, its optimizer and its data, on one process of `world`."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        world: World,
+        data: Images | Folder,
+        model: Denoiser | None = None,
+    ) -> None:
+        c, device = config, world.device
+        self.share, rest = divmod(c.batch, world.size * c.accumulate)
+        if rest:
+            raise ValueError(
+                f"batch = {c.batch} must be a multiple of processes x accumulate = "
+                f"{world.size} x {c.accumulate}"
+            )
+        self.config, self.world, self.data = c, world, data
+        torch.manual_seed(c.seed)
+        self.model = model or make_model(c, data.shape, len(data.classes))
+        self.model.to(device)
+        self.net: nn.Module = self.model.net
+        if c.fsdp and world.size > 1:
+            shards(self.net)
+        self.ema = EMA(self.net, c.ema, c.ema_warmup)
+        self.optimizer = torch.optim.AdamW(
+            self.net.parameters(), lr=c.lr, betas=c.betas, weight_decay=c.weight_decay, fused=True
+        )  # with weight_decay = 0 this is Adam
+        wrapped = torch.compile(self.net, mode=c.compile) if c.compile else self.net
+        self.wrapped: Any = wrapped if c.fsdp else copies(wrapped, world)
+        self.learner = Denoiser(  # the same weights, seen through torch.compile and DDP
+            self.wrapped, self.model.schedule, self.model.predict, self.model.variance
+        )
+        self.times = TIMES[c.times](self.model.schedule.T)
+        self.loss = LOSSES[c.loss]
+        self.labelled = bool(getattr(getattr(self.net, "config", None), "num_classes", 0))
+        self.precision = best_precision(c.precision, device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
+        self.generator = torch.Generator(device)
+        self.meter = Meter(self.model.schedule, device)
+        self.steps_done = 0
+
+    def step(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
+        """One step: x0 and t and noise, the loss, its gradient, Adam, the average."""
+        c, parts = self.config, self.config.accumulate
+        seed = _mix(c.seed, self.steps_done, self.world.rank)
+        torch.manual_seed(seed)  # dropout
+        self.generator.manual_seed(seed)  # everything else
+        for part in range(parts):
+            x0, labels = next(batches)
+            t, w = self.times.sample(len(x0), device=x0.device, generator=self.generator)
+            cond = {"labels": labels} if self.labelled else {}
+            with self.autocast(), self.sync_gradients(part == parts - 1):
+                losses = self.loss(self.learner, x0, t, generator=self.generator, **cond)
+                weighted = w * losses
+                self.scaler.scale(weighted.mean() / parts).backward()
+            self.meter.add_losses(t, weighted.detach(), losses.detach())
+            if isinstance(self.times, LossAwareTimes):
+                self.times.update(self.world.gather(t), self.world.gather(losses.detach()))
+        self.scaler.unscale_(self.optimizer)
+        norm = whole(nn.utils.clip_grad_norm_(self.net.parameters(), c.clip_grad or math.inf))
+        bad = (~norm.isfinite()).float()
+        self.optimizer.found_inf = bad  # the fused kernel leaves everything as it is if this is 1
+        for group in self.optimizer.param_groups:
+            group["lr"] = c.lr * self.rate(self.steps_done)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.ema.update(self.net)
+        self.meter.add_step(norm, bad)
+        self.steps_done += 1
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step as a share of `lr`."""
+        c = self.config
+        rise = min(1.0, (step + 1) / max(1, c.warmup))
+        fall = 0.5 * (1 + math.cos(math.pi * min(1.0, step / c.steps))) if c.decay_lr else 1.0
+        return rise * fall
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's part of the data, from the step that comes next, without end."""
+        on = self.data.images.device if isinstance(self.data, Images) else torch.device("cpu")
+        order = data_order(self.config, len(self.data), self.steps_done, self.world, on)
+        return self.data.stream(order, generator=self.generator, flip=self.config.flip)
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """The networks' products in 16 bits, where the device is good at that."""
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
+        return torch.autocast(self.world.device.type, dtype=dtype)
+
+    def sync_gradients(self, last: bool) -> contextlib.AbstractContextManager[Any]:
+        """Average gradients over the processes with the last part of a step only."""
+        if hasattr(self.wrapped, "set_requires_gradient_sync"):  # FSDP2
+            self.wrapped.set_requires_gradient_sync(last)
+        elif hasattr(self.wrapped, "no_sync") and not last:  # DDP
+            return self.wrapped.no_sync()  # type: ignore[no-any-return]
+        return contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[Denoiser]:
+        """The model with the averaged weights, for evaluation, within a `with` block."""
+        self.model.eval()
+        with torch.no_grad(), self.ema.averaged(self.net), self.autocast():
+            yield self.model
+        self.model.train()
+
+    def validate(self, held_out: Images | Folder, n: int = 1024) -> dict[str, float]:
+        """Loss and bound (bits/dim, estimated from one t for each image) on held-out images.
+
+        Images, t and noise are the same at every call, so that the numbers can be compared.
+        """
+        n = min(n, len(held_out))
+        generator = torch.Generator(self.world.device).manual_seed(self.config.seed)
+        t, _ = StratifiedTimes(self.model.schedule.T).sample(
+            n, device=self.world.device, generator=generator
+        )
+        loss, bits = 0.0, 0.0
+        with self.averaged() as model:
+            for first in range(0, n, 256):
+                chosen = range(first, min(first + 256, n))
+                x0, labels = held_out.batch(chosen)
+                cond = {"labels": labels} if self.labelled else {}
+                ts = t[first : first + 256]
+                loss += loss_simple(model, x0, ts, generator=generator, **cond).sum().item()
+                bits += loss_vlb(model, x0, ts, generator=generator, **cond).sum().item()
+                prior = prior_kl(model.schedule, x0) / (math.log(2) * x0[0].numel())
+                bits += prior.sum().item()
+        return {"val_loss": loss / n, "val_bits_per_dim": bits / n}
+
+    def sample(self, n: int = 64, S: int = 50) -> Tensor:
+        """n images by DDIM, always from the same noise."""
+        generator = torch.Generator(self.world.device).manual_seed(self.config.seed)
+        x_T = randn((n, *self.data.shape), generator)
+        labels = torch.arange(n, device=x_T.device) % len(self.data.classes)
+        cond = {"labels": labels} if self.labelled else {}
+        T = self.model.schedule.T
+        with self.averaged() as model:
+            *_, last = ddim(model, x_T, tau(T, S=min(S, T)), **cond)
+        return last.x
+
+    def state(self) -> tuple[dict[str, Tensor], checkpoint.Info]:
+        """All that `load` needs to go on as if nothing had happened."""
+        tensors = {f"net/{k}": v for k, v in self.net.state_dict().items()}
+        tensors |= {f"ema/{k}": v for k, v in self.ema.state_dict().items()}
+        for name, p in self.net.named_parameters():
+            tensors |= {f"adam/{name}/{k}": v for k, v in self.optimizer.state[p].items()}
+        if isinstance(self.times, LossAwareTimes):
+            tensors |= {f"times/{k}": v for k, v in self.times.state_dict().items()}
+        tensors["skipped"] = self.meter.skipped
+        info = {
+            **checkpoint.describe(self.model),
+            "step": self.steps_done,
+            "config": self.config.state(),
+            "scaler": self.scaler.state_dict(),
+        }
+        return {k: whole(v) for k, v in tensors.items()}, info
+
+    @torch.no_grad()
+    def load(self, path: Path) -> None:
+        """Take up a state saved by another process, or by more or fewer of them."""
+        tensors, info = checkpoint.read(path)
+        net = checkpoint.part(tensors, "net/")
+        checkpoint.check_architecture(self.net, net, path)
+        for name, value in self.net.state_dict().items():
+            fill(value, net[name])
+        self.ema.load_state_dict(checkpoint.part(tensors, "ema/"))
+        for name, p in self.net.named_parameters():
+            saved = checkpoint.part(tensors, f"adam/{name}/")
+            moments = {k: torch.zeros_like(p) for k in saved if k != "step"}
+            for k, m in moments.items():
+                fill(m, saved[k])
+            if saved:
+                step = saved["step"].to(p.device)
+                self.optimizer.state[p] = {"step": step, **moments}
+        if isinstance(self.times, LossAwareTimes):
+            self.times.load_state_dict(checkpoint.part(tensors, "times/"))
+        self.meter.skipped.copy_(tensors["skipped"])
+        self.scaler.load_state_dict(info["scaler"]) if info["scaler"] else None
+        self.steps_done = info["step"]
+
+
+def data_order(
+    config: TrainConfig, n: int, start: int, world: World, device: torch.device
+) -> Iterator[Tensor]:
+    """Indices of the images of this process, batch after batch, from step `start` on.
+
+    The data in a new random order each epoch, every image once. The order depends on the seed
+    alone: the processes take their parts of one common batch, however many they are.
+    """
+    epoch, order = -1, torch.empty(0)
+    share = config.batch // (world.size * config.accumulate)
+    place = start * config.batch + world.rank * share
+    while True:
+        parts: list[Tensor] = []
+        first, left = place, share
+        while left:  # a batch may reach over the end of an epoch
+            if first // n != epoch:
+                epoch = first // n
+                shuffle = torch.Generator().manual_seed(_mix(config.seed, epoch, -1))
+                order = torch.randperm(n, generator=shuffle).to(device)
+            parts.append(order[first % n : first % n + left])
+            first, left = first + len(parts[-1]), left - len(parts[-1])
+        yield torch.cat(parts)
+        place += share * world.size
+
+
+def best_precision(wish: str, device: torch.device) -> str:
+    """What "auto" means here: bf16 where the GPU has it, fp16 on older ones, fp32 elsewhere."""
+    if wish != "auto":
+        return wish
+    if device.type != "cuda":
+        return "fp32"
+    return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp16"
+
+
+def _mix(*numbers: int) -> int:
+    """A seed that has nothing in common with that of neighbouring numbers."""
+    digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
