@@ -1,0 +1,143 @@
+"""minidiff: denoising diffusion models, small enough to read and fast enough to use.
+
+>>> import minidiff as md
+>>> model = md.load_pretrained("digits")
+>>> x_T = md.randn(torch.empty(4, 1, 8, 8), torch.Generator().manual_seed(0))
+>>> *_, last = md.ddim(model, x_T, md.tau(1000, S=10))
+>>> last.x.shape
+torch.Size([4, 1, 8, 8])
+"""
+
+import sys
+
+if sys.version_info < (3, 10):  # noqa: UP036 - pip checks this, a copied folder does not
+    raise ImportError(f"minidiff needs Python 3.10 or newer; this is {sys.version.split()[0]}")
+
+import importlib
+from typing import Any
+
+try:
+    import torch  # noqa: F401 - first, for its own error message
+except ImportError as error:
+    raise ImportError("minidiff needs PyTorch: pip install torch") from error
+
+from minidiff.checkpoint import load_pretrained, load_weights, save_weights
+from minidiff.config import TrainConfig
+from minidiff.denoiser import Denoiser, Prediction, guide
+from minidiff.elbo import (
+    Elbo,
+    bits_per_dim,
+    decoder_nll,
+    elbo,
+    gamma,
+    j_term,
+    prior_kl,
+    vlb_term,
+)
+from minidiff.ema import EMA
+from minidiff.likelihood import Likelihood, dequantize, log_likelihood
+from minidiff.losses import (
+    loss_gamma,
+    loss_hybrid,
+    loss_score,
+    loss_simple,
+    loss_vlb,
+    weights_min_snr,
+    weights_p2,
+    weights_vlb,
+)
+from minidiff.ode import decode, encode, predict_at, solve, solve_adaptive, velocity
+from minidiff.parameterize import convert, from_x0, to_x0_eps
+from minidiff.process import (
+    Gaussian,
+    ddim_forward,
+    ddim_posterior,
+    ddim_sigma,
+    diffuse,
+    marginal,
+    posterior,
+    randn,
+    transition,
+)
+from minidiff.samplers import Step, ancestral, ddim, interpolate, lerp, slerp
+from minidiff.schedule import Schedule
+from minidiff.timesteps import LossAwareTimes, StratifiedTimes, UniformTimes, tau
+from minidiff.train import train
+from minidiff.unet import UNet, UNetConfig
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "EMA",
+    "Denoiser",
+    "Elbo",
+    "Gaussian",
+    "Likelihood",
+    "LossAwareTimes",
+    "Prediction",
+    "Schedule",
+    "Step",
+    "StratifiedTimes",
+    "TrainConfig",
+    "UNet",
+    "UNetConfig",
+    "UniformTimes",
+    "ancestral",
+    "bits_per_dim",
+    "convert",
+    "ddim",
+    "ddim_forward",
+    "ddim_posterior",
+    "ddim_sigma",
+    "decode",
+    "decoder_nll",
+    "dequantize",
+    "diffuse",
+    "elbo",
+    "encode",
+    "from_x0",
+    "gamma",
+    "guide",
+    "interpolate",
+    "j_term",
+    "lerp",
+    "load_pretrained",
+    "load_weights",
+    "log_likelihood",
+    "loss_gamma",
+    "loss_hybrid",
+    "loss_score",
+    "loss_simple",
+    "loss_vlb",
+    "marginal",
+    "posterior",
+    "predict_at",
+    "prior_kl",
+    "randn",
+    "save_weights",
+    "slerp",
+    "solve",
+    "solve_adaptive",
+    "tau",
+    "to_x0_eps",
+    "train",
+    "transition",
+    "velocity",
+    "vlb_term",
+    "weights_min_snr",
+    "weights_p2",
+    "weights_vlb",
+]
+
+_ROOMS = ("compat", "data", "features", "metrics", "plots", "toy")
+
+
+def __getattr__(name: str) -> Any:
+    """Rooms that need more than torch (plots: matplotlib, data: scikit-learn) open when entered."""
+    if name in _ROOMS:
+        return importlib.import_module(f"minidiff.{name}")
+    raise AttributeError(f"module 'minidiff' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_ROOMS])

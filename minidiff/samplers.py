@@ -1,0 +1,197 @@
+"""Samplers: generators that walk from noise to data and yield every step.
+
+`*_, last = ddim(model, x_T, tau(1000, S=50))` gives the sample last.x; the film is
+`[step.x0 for step in …]`. Noise is drawn once per step where there is any, never at s = 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from minidiff.denoiser import Denoiser, Prediction
+from minidiff.process import (
+    Gaussian,
+    cast,
+    check_pair,
+    check_state,
+    ddim_posterior,
+    ddim_sigma,
+    diffuse,
+    posterior,
+    randn,
+)
+from minidiff.timesteps import check_tau
+
+
+class Step(NamedTuple):
+    """One step of a sampler: now at index t, with state x and the estimate x0 it was made from."""
+
+    t: int
+    x: Tensor
+    x0: Tensor
+
+
+def ancestral(
+    model: Denoiser,
+    x_T: Tensor,
+    tau: Sequence[int] | None = None,
+    *,
+    generator: torch.Generator | None = None,
+    **cond: Any,
+) -> Iterator[Step]:
+    """x_s = mean + std eps, (mean, std) of p_theta(x_s | x_t) (Ho et al. 2020, algorithm 2).
+
+    x_T: (B, …), the state at tau[0]. tau: strictly decreasing indices to 0 (None: every step
+    from T). The variance is the model's; no noise at s = 0. Starting below T continues from a
+    given x_t: repeat one x_t to draw samples that share it (Ho et al., figure 7).
+
+    >>> from minidiff.schedule import Schedule
+    >>> model = Denoiser(lambda x, t: torch.zeros_like(x), Schedule.linear(1000))
+    >>> *_, last = ancestral(model, torch.zeros(2, 3), [1000, 500, 0])
+    >>> last.t, last.x.shape
+    (0, torch.Size([2, 3]))
+    """
+
+    def reverse(x: Tensor, t: int, s: int, p: Prediction) -> Gaussian:
+        return model.reverse(x, t, s, p)
+
+    return _walk(model, x_T, tau, reverse, True, generator, cond)
+
+
+def ddim(
+    model: Denoiser,
+    x_T: Tensor,
+    tau: Sequence[int] | None = None,
+    eta: float | str = 0.0,
+    *,
+    generator: torch.Generator | None = None,
+    **cond: Any,
+) -> Iterator[Step]:
+    """x_s = sqrt(ab_s) x0 + sqrt(1 - ab_s - sigma^2) eps_theta + sigma eps, ab = alpha_bar.
+
+    Song, Meng & Ermon 2021, eq. (12), sigma from eq. (16): eta = 0 is deterministic DDIM, eta = 1
+    is DDPM with the small variance. eta = "hat" is their sigma-hat: the mean of eta = 1 with the
+    larger noise sqrt(1 - ab_t/ab_s). x_T and tau as in `ancestral`.
+
+    >>> from minidiff.schedule import Schedule
+    >>> model = Denoiser(lambda x, t: torch.zeros_like(x), Schedule.linear(1000), clip=False)
+    >>> [step.t for step in ddim(model, torch.zeros(2, 3), [1000, 500, 0])]
+    [500, 0]
+    """
+    if eta != "hat" if isinstance(eta, str) else not eta >= 0:
+        raise ValueError(f'eta must be a number >= 0 (0 is DDIM, 1 is DDPM) or "hat", got {eta!r}')
+
+    def step(x: Tensor, t: int, s: int, p: Prediction) -> Gaussian:
+        if isinstance(eta, str):
+            a = model.schedule.at(t, x) / model.schedule.at(s, x)
+            return Gaussian(posterior(model.schedule, p.x0, x, t, s).mean, 1 - a)
+        sigma = ddim_sigma(model.schedule, t, s, eta)
+        # The eps of the pair, not (x_t - sqrt(ab) x0)/sqrt(1 - ab): no cancellation near t = 1.
+        return ddim_posterior(model.schedule, p.x0, x, t, s, sigma, eps=p.eps)
+
+    return _walk(model, x_T, tau, step, eta != 0, generator, cond)
+
+
+@torch.no_grad()
+def _walk(
+    model: Denoiser,
+    x_T: Tensor,
+    tau: Sequence[int] | None,
+    rule: Callable[[Tensor, int, int, Prediction], Gaussian],
+    noisy: bool,
+    generator: torch.Generator | None,
+    cond: dict[str, Any],
+) -> Iterator[Step]:
+    """The loop of every sampler; `rule` gives p(x_s | x_t)."""
+    check_state(x_T, "x_T")
+    T = model.schedule.T
+    steps = check_tau(list(range(T, -1, -1)) if tau is None else list(tau), T)
+    x = x_T
+    for t, s in pairwise(steps):
+        p = model(x, t, **cond)
+        g = rule(x, t, s, p)
+        x = cast(g.mean, x_T) if s == 0 or not noisy else g.sample(generator)
+        if model.self_conditioned:
+            cond = {**cond, "x_self": p.x0}
+        yield Step(s, x, p.x0)
+    if not bool(torch.isfinite(x).all()):  # once, at the end: a check each step would stop the GPU
+        raise ValueError(
+            "the sampler ended in NaN or Inf: the network is broken (untrained in half "
+            "precision? diverged?) or x_T is not finite"
+        )
+
+
+def lerp(a: Tensor, b: Tensor, weight: float | Tensor) -> Tensor:
+    """(1 - weight) a + weight b; weight a number or (B,). Shrinks the norm of Gaussian latents.
+
+    >>> lerp(torch.zeros(1, 2), torch.ones(1, 2), 0.25).tolist()
+    [[0.25, 0.25]]
+    """
+    check_pair(a, b, "b")
+    w = _per_sample(weight, a)
+    return cast((1 - w) * a + w * b, a)
+
+
+def slerp(a: Tensor, b: Tensor, weight: float | Tensor) -> Tensor:
+    """sin((1-w) theta)/sin(theta) a + sin(w theta)/sin(theta) b, theta the angle between a and b.
+
+    Song, Meng & Ermon 2021, appendix D.5 (Shoemake 1985). Each sample of (B, …) is one vector;
+    weight a number or (B,). Keeps the norm of Gaussian latents; `lerp` where the angle is 0.
+
+    >>> x = slerp(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), 0.5)
+    >>> round(float(x.norm()), 6)
+    1.0
+    """
+    check_pair(a, b, "b")
+    u, v = a.double().flatten(1), b.double().flatten(1)
+    cos = (u * v).sum(1) / (u.norm(dim=1) * v.norm(dim=1)).clamp(min=1e-300)
+    theta = cos.clamp(-1, 1).acos().reshape(-1, *(1,) * (a.ndim - 1))
+    w = _per_sample(weight, a)
+    sin = theta.sin()
+    small = sin.abs() < 1e-9
+    safe = torch.where(small, torch.ones_like(sin), sin)
+    wa = torch.where(small, 1 - w, ((1 - w) * theta).sin() / safe)
+    wb = torch.where(small, w, (w * theta).sin() / safe)
+    return cast(wa * a + wb * b, a)
+
+
+def interpolate(
+    model: Denoiser,
+    x0: Tensor,
+    y0: Tensor,
+    weight: Tensor,
+    t: int,
+    *,
+    generator: torch.Generator | None = None,
+    **cond: Any,
+) -> Iterator[Step]:
+    """DDPM's stochastic interpolation: noise both images to t, mix linearly, denoise from t.
+
+    Ho et al. 2020, section 4.4, figures 8 and 9. x0, y0: (1, …), one image each; weight: (L,).
+    The two noises are drawn once, so every weight mixes the same pair. Yields steps of (L, …).
+
+    >>> from minidiff.schedule import Schedule
+    >>> model = Denoiser(lambda x, t: torch.zeros_like(x), Schedule.linear(1000))
+    >>> x = torch.ones(1, 3)
+    >>> *_, last = interpolate(model, x, -x, torch.linspace(0, 1, 5), t=2)
+    >>> last.x.shape
+    torch.Size([5, 3])
+    """
+    check_pair(x0, y0, "y0")
+    xt = diffuse(model.schedule, x0, t, randn(x0, generator))
+    yt = diffuse(model.schedule, y0, t, randn(y0, generator))
+    n = len(weight)
+    mixed = lerp(xt.expand(n, *xt.shape[1:]), yt.expand(n, *yt.shape[1:]), weight)
+    return ancestral(model, mixed, range(t, -1, -1), generator=generator, **cond)
+
+
+def _per_sample(weight: float | Tensor, x: Tensor) -> Tensor:
+    w = torch.as_tensor(weight, dtype=torch.float64, device=x.device)
+    if w.ndim and w.shape != (len(x),):
+        raise ValueError(f"weight must be a number or ({len(x)},), got {tuple(w.shape)}")
+    return w.reshape(-1, *(1,) * (x.ndim - 1))

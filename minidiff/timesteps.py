@@ -1,0 +1,192 @@
+"""Which t to train on (samplers of t) and which t to sample at (subsequences tau)."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from minidiff.schedule import Schedule
+
+SPACINGS = ("linear", "quadratic", "leading", "trailing", "logsnr")
+
+
+def tau(T: int | Schedule, S: int | None = None, spacing: str = "linear") -> list[int]:
+    """A subsequence of S steps, strictly decreasing from its first t to 0 (Song et al., app. D.2).
+
+    linear      T = tau_S > … : floor(T i / S), i = S..0; starts at T.
+    quadratic   floor(T i^2 / S^2), made strictly decreasing; dense near the data.
+    leading     (T // S) k + 1: what the official DDIM code and diffusers' default use; starts
+                below T, at 981 for S = 50 of 1000.
+    trailing    round(T - i T / S): diffusers' "trailing".
+    logsnr      even in log-SNR between t = T and t = 1, then 0; needs a Schedule.
+
+    S None is every step. Returns S + 1 numbers, the last is 0.
+
+    >>> tau(1000, S=4)
+    [1000, 750, 500, 250, 0]
+    >>> tau(1000, S=4, spacing="quadratic")
+    [1000, 562, 250, 62, 0]
+    >>> tau(1000, S=4, spacing="leading")
+    [751, 501, 251, 1, 0]
+    """
+    schedule = T if isinstance(T, Schedule) else None
+    n = schedule.T if schedule is not None else T
+    assert isinstance(n, int)
+    S = n if S is None else S
+    if not isinstance(S, int) or not 1 <= S <= n:
+        raise ValueError(f"S must be a whole number of steps in 1..{n}, got {S!r}")
+    if spacing == "linear":
+        return [n * i // S for i in range(S, -1, -1)]
+    if spacing == "quadratic":
+        return [max(n * i * i // S**2, i) for i in range(S, -1, -1)]
+    if spacing == "leading":
+        return [n // S * k + 1 for k in range(S - 1, -1, -1)] + [0]
+    if spacing == "trailing":
+        return [round(n - i * n / S) for i in range(S)] + [0]
+    if spacing == "logsnr":
+        if schedule is None:
+            raise ValueError("spacing='logsnr' needs the schedule: tau(schedule, S=…)")
+        sigma = schedule.sigma[1:].log()
+        levels = torch.linspace(float(sigma[-1]), float(sigma[0]), S, dtype=torch.float64)
+        steps = schedule.t_at_sigma(levels.exp()).round().long().tolist()
+        for i in range(S):  # at most one step closer than the next to each end
+            steps[i] = min(steps[i], steps[i - 1] - 1) if i else n
+        return [max(t, S - i) for i, t in enumerate(steps)] + [0]
+    raise ValueError(f"spacing must be one of {', '.join(SPACINGS)}; got {spacing!r}")
+
+
+def check_tau(steps: list[int], T: int) -> list[int]:
+    """The steps, refused unless they fall strictly to 0 and stay within T."""
+    steps = [int(t) for t in steps]
+    falls = all(a > b for a, b in pairwise(steps))
+    if len(steps) < 2 or not falls or steps[-1] != 0 or steps[0] > T:
+        shown = str(steps) if len(steps) < 12 else f"[{steps[0]}, {steps[1]}, …, {steps[-1]}]"
+        raise ValueError(
+            f"tau must fall strictly from at most {T} to 0 (the data), got {shown}; "
+            f"use tau({T}, S=<number of steps>)"
+        )
+    return steps
+
+
+class UniformTimes:
+    """t ~ Uniform{1..T}, weight 1 (Ho et al. 2020, algorithm 1).
+
+    >>> t, w = UniformTimes(1000).sample(4)
+    >>> t.shape, w.tolist()
+    (torch.Size([4]), [1.0, 1.0, 1.0, 1.0])
+    """
+
+    def __init__(self, T: int) -> None:
+        self.T = T
+
+    def sample(
+        self,
+        n: int,
+        *,
+        device: torch.device | str = "cpu",
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """(t, w): n steps in 1..T and the weights that keep the mean of w * loss unbiased."""
+        where = generator.device if generator is not None else device
+        t = torch.randint(1, self.T + 1, (n,), device=where, generator=generator)
+        return t.to(device), torch.ones(n, device=device)
+
+
+class StratifiedTimes(UniformTimes):
+    """One t from each of n equal stretches of 1..T: uniform, with less variance over a batch.
+
+    Kingma et al. 2021, appendix I.1 (low-discrepancy sampler): u_i = (u + i)/n mod 1 with one
+    common u, so each t is uniform on its own. Weight 1.
+
+    >>> t, _ = StratifiedTimes(1000).sample(10)
+    >>> sorted((t - 1).div(100, rounding_mode="floor").tolist())
+    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    """
+
+    def sample(
+        self,
+        n: int,
+        *,
+        device: torch.device | str = "cpu",
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """(t, w) as in `UniformTimes.sample`, the t spread evenly and in random order."""
+        where = generator.device if generator is not None else device
+        u = torch.rand(1, device=where, generator=generator, dtype=torch.float64)
+        places = torch.randperm(n, device=where, generator=generator)
+        # With u/n as the common shift, each stretch [i/n, (i+1)/n) holds exactly one point.
+        t = 1 + ((u + places) / max(n, 1) * self.T).long().clamp(max=self.T - 1)
+        return t.to(device), torch.ones(n, device=device)
+
+
+class LossAwareTimes:
+    """p_t ~ sqrt(mean of the last 10 squared losses at t), mixed with a little uniform.
+
+    Nichol & Dhariwal 2021, section 3.3. Uniform until every t has `history` losses. The weight
+    1/(T p_t) keeps the mean unbiased. With several processes, `update` the same gathered (t, loss)
+    on each: they then stay equal.
+
+    >>> times = LossAwareTimes(2, history=1)
+    >>> times.update(torch.tensor([1, 2]), torch.tensor([3.0, 1.0]))
+    >>> [round(p, 3) for p in times.probabilities().tolist()]
+    [0.75, 0.25]
+    """
+
+    def __init__(self, T: int, history: int = 10, mix: float = 1e-3) -> None:
+        self.T = T
+        self.history = history
+        self.mix = mix
+        self.losses = torch.zeros(T, history, dtype=torch.float64)
+        self.counts = torch.zeros(T, dtype=torch.long)
+
+    def probabilities(self) -> Tensor:
+        """p_1..p_T, float64."""
+        if bool((self.counts < self.history).any()):
+            return torch.full((self.T,), 1 / self.T, dtype=torch.float64)
+        p = (self.losses**2).mean(1).sqrt()
+        total = p.sum()
+        p = p / total if total > 0 else torch.full_like(p, 1 / self.T)
+        return (1 - self.mix) * p + self.mix / self.T
+
+    def sample(
+        self,
+        n: int,
+        *,
+        device: torch.device | str = "cpu",
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """(t, w): n steps drawn from p, and w = 1/(T p_t)."""
+        p = self.probabilities()
+        if generator is not None:
+            p = p.to(generator.device)
+        i = torch.multinomial(p, n, replacement=True, generator=generator)
+        return (i + 1).to(device), (1 / (self.T * p[i])).float().to(device)
+
+    def update(self, t: Tensor, losses: Tensor) -> None:
+        """Remember unweighted losses, the newest `history` of each t. Moves them to the CPU."""
+        for i, loss in zip((t - 1).tolist(), losses.detach().double().tolist(), strict=True):
+            if not math.isfinite(loss):
+                continue
+            k = int(self.counts[i])
+            if k < self.history:
+                self.losses[i, k] = loss
+                self.counts[i] += 1
+            else:
+                self.losses[i] = torch.roll(self.losses[i], -1)
+                self.losses[i, -1] = loss
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a checkpoint must keep."""
+        return {"losses": self.losses.clone(), "counts": self.counts.clone()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take the state of `state_dict` back."""
+        if state["losses"].shape != self.losses.shape:
+            raise ValueError(
+                f"this state is for T x history = {tuple(state['losses'].shape)}, "
+                f"not {tuple(self.losses.shape)}"
+            )
+        self.losses, self.counts = state["losses"].clone(), state["counts"].clone()
