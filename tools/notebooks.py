@@ -34,6 +34,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
+RECORD = ROOT / "results" / "notebooks.json"
 BOOTSTRAP = (Path(__file__).parent / "bootstrap_cell.py").read_text().strip()
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -42,7 +43,9 @@ METADATA = {
 MAX_BYTES = 1_000_000
 TIMEOUT = 600  # seconds for one cell
 IMAGES = ("image/png", "image/jpeg", "image/svg+xml", "image/gif")
-ABSOLUTE_PATH = re.compile(r"(?<![\w/.:])/(?:home|root|tmp|work|Users|content|opt)/\w|[A-Z]:\\\\")
+ABSOLUTE_PATH = re.compile(
+    r"(?<![\w/.:])/(?:home|root|tmp|work|Users|content|opt)/\w|\b[A-Z]:\\Users\\"
+)
 ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}")
 
 
@@ -157,6 +160,10 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
             metadata["tags"] = ["solution", "hide-cell"]
             metadata["jupyter"] = {"source_hidden": True}
             metadata["cellView"] = "form"
+            metadata["mystnb"] = {
+                "code_prompt_show": "Show the solution",
+                "code_prompt_hide": "Hide the solution",
+            }
         if cell.cell_type == "markdown":
             new = new_markdown_cell(source, metadata=metadata)
         else:
@@ -380,6 +387,30 @@ def select(names: list[str]) -> list[Path]:
     return paths
 
 
+def run(paths: list[Path], jobs: int, record: bool) -> int:
+    seconds: dict[str, float] = {}
+    with ThreadPoolExecutor(jobs) as pool:
+        for path, future in [(path, pool.submit(execute, path)) for path in paths]:
+            try:
+                seconds[path.stem] = round(future.result(), 1)
+                print(f"{path.stem}: {seconds[path.stem]} s", flush=True)
+            except Exception as error:
+                print(f"{path.stem}: {error}", file=sys.stderr)
+    if record:
+        import torch
+
+        machine = {
+            "command": "make notebooks",
+            "profile": kernel_environment()["MINIDIFF_PROFILE"],
+            "cores": os.cpu_count(),
+            "torch": torch.__version__,
+            "threads_per_notebook": int(kernel_environment()["OMP_NUM_THREADS"]),
+        }
+        text = json.dumps({**machine, "seconds": seconds}, indent=1)
+        RECORD.write_text(text + "\n", encoding="utf-8")
+    return int(len(seconds) < len(paths))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -388,6 +419,7 @@ def main() -> int:
         "command", choices=["from-script", "to-script", "run", "check", "exercises"]
     )
     parser.add_argument("names", nargs="*")
+    parser.add_argument("--record", action="store_true", help="store the seconds in results/")
     parser.add_argument("-j", "--jobs", type=int, default=1, help="notebooks executed at once")
     arguments = parser.parse_args()
     if arguments.command == "from-script":
@@ -400,14 +432,7 @@ def main() -> int:
         return 0
     failed = False
     if arguments.command == "run":
-        with ThreadPoolExecutor(arguments.jobs) as pool:
-            for path, future in [(path, pool.submit(execute, path)) for path in paths]:
-                try:
-                    print(f"{path.stem}: {future.result():.1f} s", flush=True)
-                except Exception as error:
-                    failed = True
-                    print(f"{path.stem}: {error}", file=sys.stderr)
-        return int(failed)
+        return run(paths, arguments.jobs, arguments.record)
     for path in paths:
         found = list(problems(path) if arguments.command == "check" else exercise_failures(path))
         failed = failed or bool(found)

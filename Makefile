@@ -1,0 +1,53 @@
+# `make book` builds the book into _build/html, `make test` runs everything that can be tested.
+# Both install what they need into .venv the first time. PYTHON=python3.12 chooses another Python.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+# -W --keep-going -n: every warning is an error, every reference must resolve
+BOOKOPTS ?=
+# make PINS= installs the newest versions that requirements.txt allows
+PINS ?= -c constraints.txt
+export MPLBACKEND = agg
+
+.PHONY: book test notebooks site-test pins clean
+
+book: $(INSTALLED)
+	@$(BIN)/python tools/doctor.py
+	$(BIN)/jupyter-book build book/ $(BOOKOPTS)
+
+# One thread a process, two processes: two threads each would wait for one another.
+test: export OMP_NUM_THREADS = 1
+test: export MKL_NUM_THREADS = 1
+test: $(INSTALLED)
+	@$(BIN)/python tools/doctor.py
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -n 2 --cov --cov-report=term
+	$(BIN)/pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 600 \
+		-n 2 --dist loadfile notebooks
+
+# Executes every notebook in order and stores its outputs in the normal form.
+notebooks: $(INSTALLED)
+	@$(BIN)/python tools/doctor.py
+	$(BIN)/python tools/notebooks.py run --record
+	$(BIN)/python tools/chapters.py
+
+# Opens every built page in headless Chromium, if there is one.
+site-test: book
+	$(BIN)/pytest -m site tests/test_site.py
+
+$(INSTALLED): pyproject.toml requirements.txt constraints.txt
+	@$(PYTHON) tools/check_python.py
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -r requirements.txt $(PINS)
+	@touch $@
+
+# Writes down the versions that are installed now.
+pins:
+	@( sed -n '/^#/p' constraints.txt; $(BIN)/pip freeze --exclude minidiff \
+		| sed 's/+cpu$$//; s/$$/; python_version >= "3.11"/' ) > .venv/pins
+	mv .venv/pins constraints.txt
+
+clean:
+	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .coverage* build *.egg-info

@@ -1,0 +1,104 @@
+"""Write what follows from the list of chapters: _toc.yml and the tables in README.md and index.md.
+
+    python tools/chapters.py            write
+    python tools/chapters.py --check    only say what is out of date
+
+A chapter is a notebook in notebooks/. Its time is the one that `make notebooks` measured.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTS = {
+    "Denoising diffusion probabilistic models": range(0, 10),
+    "Denoising diffusion implicit models": range(10, 15),
+    "At scale and in the field": range(15, 100),
+}
+APPENDICES = ["notation", "glossary", "api", "how_built", "bibliography"]
+QUESTIONS = {
+    0: "What is a diffusion model, and can I see one work in a minute?",
+    1: "How does an image become noise, and how much of it is left at step t?",
+    2: "Why can the way back be taken in small Gaussian steps?",
+    3: "What exactly is the bound that training minimises?",
+    4: "Why does a plain squared error on the noise do the job?",
+    5: "What is inside the network?",
+    6: "How is it trained, and how does it draw?",
+    7: "What is decided when, on the way from noise to image?",
+    8: "How good are the samples, in numbers?",
+    9: "What did Improved DDPM improve?",
+    10: "Which other processes have the same marginals?",
+    11: "Why does one trained network serve them all?",
+    12: "How few steps are enough?",
+    13: "What does a sampler without noise make possible?",
+    14: "Which differential equation is being solved, and how well?",
+    15: "How fast, how big, how much?",
+    16: "Which mistakes do published implementations make, and which test finds each?",
+    17: "Guidance, latent diffusion, flow matching, consistency: what changes in the code?",
+}
+
+
+def chapters() -> list[tuple[int, str, str]]:
+    """(number, stem, title) of every chapter, in order."""
+    found = []
+    for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        prose = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+        title = re.search(r"^# (.+)$", prose, flags=re.M)
+        found.append((int(path.stem[:2]), path.stem, title[1] if title else path.stem))
+    return found
+
+
+def toc() -> str:
+    lines = ["# Written by tools/chapters.py from the files in notebooks/ and book/.", ""]
+    lines += ["format: jb-book", "root: index", "parts:"]
+    for caption, numbers in PARTS.items():
+        stems = [stem for number, stem, _ in chapters() if number in numbers]
+        if stems:
+            lines += [f"  - caption: {caption}", "    numbered: true", "    chapters:"]
+            lines += [f"      - file: notebooks/{stem}" for stem in stems]
+    appendices = [name for name in APPENDICES if (ROOT / "book" / f"{name}.md").exists()]
+    lines += ["  - caption: Appendices", "    chapters:"]
+    lines += [f"      - file: {name}" for name in appendices]
+    return "\n".join(lines) + "\n"
+
+
+def table(link: str) -> str:
+    """The chapters as a Markdown table; `link` makes a link target out of a notebook's stem."""
+    path = ROOT / "results" / "notebooks.json"
+    seconds = json.loads(path.read_text())["seconds"] if path.exists() else {}
+    rows = ["| | Chapter | The question | On a laptop |", "|---|---|---|---|"]
+    for number, stem, title in chapters():
+        time = f"{max(seconds[stem], 1):.0f} s" if stem in seconds else ""
+        target = link.format(stem=stem)
+        rows.append(f"| {number} | [{title}]({target}) | {QUESTIONS.get(number, '')} | {time} |")
+    return "\n".join(rows)
+
+
+def with_table(page: str, link: str) -> str:
+    marked = r"(<!-- chapters -->\n).*?(<!-- end of chapters -->)"
+    return re.sub(marked, lambda m: m[1] + table(link) + "\n" + m[2], page, flags=re.S)
+
+
+def main() -> int:
+    readme, index = ROOT / "README.md", ROOT / "book" / "index.md"
+    wanted = {
+        ROOT / "_toc.yml": toc(),
+        readme: with_table(readme.read_text(encoding="utf-8"), "notebooks/{stem}.ipynb"),
+        index: with_table(index.read_text(encoding="utf-8"), "notebooks/{stem}"),
+    }
+    stale = [p for p, text in wanted.items() if not p.exists() or p.read_text("utf-8") != text]
+    for path in stale:
+        if "--check" in sys.argv:
+            print(f"{path.relative_to(ROOT)} is out of date: run python tools/chapters.py")
+        else:
+            path.write_text(wanted[path], encoding="utf-8")
+    return int("--check" in sys.argv and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
