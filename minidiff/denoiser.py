@@ -7,6 +7,7 @@ with the Gaussian p_theta(x_s | x_t).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -98,6 +99,8 @@ class Denoiser(nn.Module):
     def target(self, x0: Tensor, xt: Tensor, t: int | Tensor) -> Tensor:
         """What the network should have predicted at x_t, had it known x_0."""
         return from_x0(self.schedule, self.predict, x0, xt, t)
+
+    __call__: Callable[..., Prediction]  # nn.Module types the call as Any
 
     @property
     def learns_variance(self) -> bool:
