@@ -1,7 +1,7 @@
-"""The blocks of the papers' U-Net: time features, group norm, residual block, attention, resampling.
+"""The blocks of the papers' U-Net: time features, norm, residual block, attention, resampling.
 
-Every stage of the network is called as `stage(x, emb)` with x (B, C, H, W) and emb (B, E), the embedding
-of time (and class) after its activation, so that the U-Net's forward pass is three plain loops.
+Every stage of the network is called as `stage(x, emb)` with x (B, C, H, W) and emb (B, E), the
+embedding of time (and class) after its activation: the U-Net is then three plain loops.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ TIME_FEATURES = ("sinusoidal", "iddpm", "learned", "random")
 
 
 def sinusoidal(t: Tensor, width: int) -> Tensor:
-    """[sin(t f_i), cos(t f_i)], f_i = 10000^(-i/(half-1)) (Ho et al. 2020; Vaswani et al. 2017, §3.5).
+    """[sin(t f_i), cos(t f_i)], f_i = 10000^(-i/(half-1)), i < half (Ho et al. 2020's code).
 
-    The angles are float32 whatever the network's precision: at t = 999 one float32 rounding of t f_i
-    already moves a feature by 3e-5, so networks that share weights must share this arithmetic.
+    The angles are float32 whatever the network's precision: at t = 999 one float32 rounding of
+    t f_i moves a feature by 3e-5, so networks that share weights must share this arithmetic.
 
     >>> sinusoidal(torch.tensor([0, 10]), 4).shape
     torch.Size([2, 4])
@@ -29,7 +29,7 @@ def sinusoidal(t: Tensor, width: int) -> Tensor:
 
 
 def iddpm_features(t: Tensor, width: int) -> Tensor:
-    """[cos(t f_i), sin(t f_i)], f_i = 10000^(-i/half): the other common convention (Nichol & Dhariwal 2021).
+    """[cos(t f_i), sin(t f_i)], f_i = 10000^(-i/half), i < half (Nichol & Dhariwal 2021's code).
 
     >>> iddpm_features(torch.tensor([0]), 4)
     tensor([[1., 1., 0., 0.]])
@@ -46,9 +46,10 @@ def _angles(t: Tensor, half: int, denominator: int) -> Tensor:
 class TimeFeatures(nn.Module):
     """t (B,) → features (B, width): sines and cosines at fixed, random or learned frequencies.
 
-    `clock` says what the features see: a factor (1.0: t itself; 1/T: t/T) or a table with one entry for
-    each t, e.g. `tuple(schedule.log_snr[1:].tolist())`. The Fourier kinds draw frequencies of about one
-    period per unit (Tancik et al. 2020), so they need such a small input; on raw 0..999 they are noise.
+    `clock` says what the features see: a factor (1.0: t itself; 1/T: t/T) or a table with one
+    entry for each t, e.g. `tuple(schedule.log_snr[1:].tolist())`. The Fourier kinds ("random",
+    "learned"; Tancik et al. 2020) start at about one period per unit, so they need such a small
+    input; on raw 0..999 neighbouring t would have unrelated features.
     """
 
     def __init__(self, kind: str, width: int, clock: float | tuple[float, ...]) -> None:
@@ -63,6 +64,7 @@ class TimeFeatures(nn.Module):
             self.register_buffer("frequency", torch.randn(width // 2))
 
     def forward(self, t: Tensor) -> Tensor:
+        """Features (B, width) in float32."""
         t = t.float()
         if isinstance(self.table, Tensor):  # between two entries: the straight line
             low = t.floor().long().clamp(0, len(self.table) - 2)
@@ -77,14 +79,15 @@ class TimeFeatures(nn.Module):
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group normalisation (Wu & He 2018) that keeps the channels-last layout when compiled for a GPU.
+    """Group normalisation (Wu & He 2018) that keeps channels-last memory when compiled for a GPU.
 
-    The framework's own decomposition reshapes to (B, groups, everything else), which in channels-last
-    memory is a copy of the whole tensor forwards and backwards. On a GPU the compiler is given
-    `channels_last_group_norm` instead; anywhere else the built-in kernel is the fastest.
+    The framework's own decomposition reshapes to (B, groups, everything else), which in
+    channels-last memory copies the whole tensor, forwards and backwards. On a GPU the compiler is
+    given `channels_last_group_norm` instead; anywhere else the built-in kernel is the fastest.
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise over each group of channels and all positions, then scale and shift."""
         if torch.compiler.is_compiling() and x.is_cuda:
             return channels_last_group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
         return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
@@ -93,10 +96,10 @@ class GroupNorm(nn.GroupNorm):
 def channels_last_group_norm(
     x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float
 ) -> Tensor:
-    """Group norm as y = a x + b with one a and b per image and channel; sums in float32 or better.
+    """Group norm as y = a x + b with one a and b per image and channel; sums in float32 or wider.
 
-    One read for Σx and Σx² per channel (neighbours in memory), a few numbers per group, one read and
-    write to apply them. x (B, C, H, W) in any layout → the same shape, type and layout.
+    One read for Σx and Σx² per channel (neighbours in memory), a few numbers per group, one read
+    and write to apply them. x (B, C, H, W) in any layout → the same shape, type and layout.
     """
     B, C, H, W = x.shape
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
@@ -136,6 +139,7 @@ class ResBlock(nn.Module):
         self.skip = nn.Conv2d(channels, out, 1) if channels != out else nn.Identity()
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        """x (B, channels, H, W) → (B, out, H, W)."""
         h = self.conv1(F.silu(self.norm1(x)))
         e = self.emb(emb)[:, :, None, None]
         if self.scale_shift:
@@ -143,14 +147,15 @@ class ResBlock(nn.Module):
             h = self.norm2(h) * (1 + scale) + shift
         else:
             h = self.norm2(h + e)
-        return self.skip(x) + self.conv2(self.dropout(F.silu(h)))
+        h = self.conv2(self.dropout(F.silu(h)))
+        return h + self.skip(x)  # type: ignore[no-any-return]
 
 
 class Attention(nn.Module):
-    """x + proj(softmax(q kᵀ/√d) v) over all positions (Vaswani et al. 2017, eq. (1)); d = `head_dim`.
+    """x + proj(softmax(q kᵀ/√d) v) over all positions (Vaswani et al. 2017, eq. (1)); d = head_dim.
 
-    A 1×1 convolution is a linear map of the channels, and in channels-last memory (B, C, H, W) already
-    *is* (B, H·W, C): no copies.
+    A 1×1 convolution is a linear map of the channels, and in channels-last memory (B, C, H, W)
+    already *is* (B, H·W, C): no copies.
     """
 
     def __init__(self, channels: int, head_dim: int | None, groups: int, eps: float) -> None:
@@ -161,17 +166,21 @@ class Attention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (B, C, H, W) → the same shape."""
         B, C, H, W = x.shape
         h = self.norm(x).permute(0, 2, 3, 1).reshape(B, H * W, C)
         qkv = self.qkv(h).view(B, H * W, 3, C // self.head_dim, self.head_dim)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, H·W, d)
         h = self.attend(q, k, v).transpose(1, 2).reshape(B, H * W, C)
-        return x + self.proj(h).view(B, H, W, C).permute(0, 3, 1, 2)
+        h = self.proj(h).view(B, H, W, C).permute(0, 3, 1, 2)
+        return x + h  # type: ignore[no-any-return]
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """softmax(q kᵀ/√d) v, each (B, heads, H·W, d)."""
         return F.scaled_dot_product_attention(q, k, v)
 
     def attend_flops(self, positions: int, channels: int) -> int:
+        """What `attend` costs for one image."""
         return 4 * positions**2 * channels  # q kᵀ, then weights times v; a multiply-add is two
 
 
@@ -179,11 +188,13 @@ class LinearAttention(Attention):
     """Attention at a cost linear in the positions: softmax(q)(softmax(k)ᵀ v) (Shen et al. 2018)."""
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """softmax(q)/√d (softmax(k)ᵀ v): a (d, d) summary of all positions, read by each."""
         q = q.softmax(dim=3) * self.head_dim**-0.5  # over features
         k = k.softmax(dim=2)  # over positions
         return q @ (k.transpose(2, 3) @ v)  # (B, heads, H·W, d)
 
     def attend_flops(self, positions: int, channels: int) -> int:
+        """What `attend` costs for one image."""
         return 4 * positions * channels * self.head_dim
 
 
@@ -196,14 +207,15 @@ class Stage(nn.Module):
         self.attn = attn or nn.Identity()
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        """x (B, C, H, W) → (B, C', H, W)."""
         return self.attn(self.res(x, emb))  # type: ignore[no-any-return]
 
 
 class Downsample(nn.Module):
     """3×3 convolution with stride 2: H, W → H/2, W/2.
 
-    DDPM pads one row at the bottom and one column at the right (TensorFlow's "SAME"); `symmetric` pads
-    one on every side (IDDPM). With the same weights the two are different networks.
+    DDPM pads one row at the bottom and one column at the right (TensorFlow's "SAME"); `symmetric`
+    pads one on every side (IDDPM). With the same weights the two are different networks.
     """
 
     def __init__(self, channels: int, symmetric: bool) -> None:
@@ -211,7 +223,10 @@ class Downsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1 if symmetric else 0)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        return self.conv(x if self.conv.padding[0] else F.pad(x, (0, 1, 0, 1)))  # type: ignore[no-any-return]
+        """x (B, C, H, W) → (B, C, H/2, W/2)."""
+        if self.conv.padding == (0, 0):
+            x = F.pad(x, (0, 1, 0, 1))
+        return self.conv(x)  # type: ignore[no-any-return]
 
 
 class Upsample(nn.Module):
@@ -222,4 +237,6 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))  # type: ignore[no-any-return]
+        """x (B, C, H, W) → (B, C, 2H, 2W)."""
+        x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+        return self.conv(x)  # type: ignore[no-any-return]

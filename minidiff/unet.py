@@ -1,14 +1,14 @@
 """The U-Net of DDPM (Ho et al. 2020, appendix B) and of its successors, from one configuration.
 
-Down: each level has `blocks` stages and halves the image; up: `blocks + 1` stages, each joined with the
-output that the way down left at the same place. Equal weight for weight to the public implementations
-(`compat.py` maps the names).
+Down: each level has `blocks` stages and halves the image. Up: `blocks + 1` stages, each joined with
+the output that the way down left at the same place. Equal weight for weight to the public
+implementations (`compat.py` maps the names).
 """
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,8 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from minidiff.blocks import (
-    TIME_FEATURES,
+from .blocks import (
     Attention,
     Downsample,
     GroupNorm,
@@ -27,88 +26,18 @@ from minidiff.blocks import (
     TimeFeatures,
     Upsample,
 )
+from .describe import Row, rows, table
+from .unet_config import UNetConfig, check_inputs
 
-
-@dataclass(frozen=True)
-class UNetConfig:
-    """What determines the network; the defaults are DDPM's for CIFAR-10. JSON: `dataclasses.asdict`.
-
-    `attention` and `linear_attention` name levels by their image size. `head_dim=None` is one head.
-    `clock` is what the time features see: a factor on t, or a table of one number per t (log-SNR).
-    `num_classes` = 0 is unconditional; otherwise label `num_classes` is the null class, and training
-    replaces a label by it with probability `label_dropout` (for classifier-free guidance).
-
-    >>> UNetConfig(size=32, mults=(1, 2, 2, 2)).sizes
-    (32, 16, 8, 4)
-    """
-
-    size: int = 32
-    in_channels: int = 3
-    out_channels: int = 3
-    width: int = 128
-    mults: tuple[int, ...] = (1, 2, 2, 2)
-    blocks: int = 2
-    attention: tuple[int, ...] = (16,)
-    linear_attention: tuple[int, ...] = ()
-    head_dim: int | None = None
-    dropout: float = 0.1
-    groups: int = 32
-    eps: float = 1e-6
-    scale_shift: bool = False
-    symmetric: bool = False
-    time: str = "sinusoidal"
-    clock: float | tuple[float, ...] = 1.0
-    num_classes: int = 0
-    label_dropout: float = 0.1
-    self_cond: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("mults", "attention", "linear_attention", "clock"):  # JSON has lists
-            if isinstance(value := getattr(self, name), list):
-                object.__setattr__(self, name, tuple(value))
-        if self.size % self.stride:
-            raise ValueError(
-                f"size must be a multiple of {self.stride} ({len(self.mults)} levels halve it "
-                f"{len(self.mults) - 1} times), got {self.size}"
-            )
-        for place in (*self.attention, *self.linear_attention):
-            if place not in self.sizes:
-                raise ValueError(
-                    f"attention at size {place}, but the levels have sizes {self.sizes}"
-                )
-        for channels in (self.width * mult for mult in self.mults):
-            if channels % self.groups:
-                raise ValueError(
-                    f"a level has {channels} channels, not a multiple of groups={self.groups}"
-                )
-            if self.head_dim and channels % self.head_dim:
-                raise ValueError(
-                    f"a level has {channels} channels, not a multiple of head_dim={self.head_dim}"
-                )
-        if self.time not in TIME_FEATURES:
-            raise ValueError(f"time must be one of {TIME_FEATURES}, got {self.time!r}")
-        if self.time in ("learned", "random") and self.clock == 1.0:
-            raise ValueError(
-                f"time={self.time!r} needs an input of order one: clock=1/T feeds t/T, "
-                f"clock=tuple(schedule.log_snr[1:].tolist()) the log-SNR; clock=1.0 feeds 0..T-1"
-            )
-
-    @property
-    def stride(self) -> int:
-        """The number that divides every image size the network takes."""
-        return 2 ** (len(self.mults) - 1)
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """The image size of each level, from the top."""
-        return tuple(self.size // 2**i for i in range(len(self.mults)))
+__all__ = ["UNet", "UNetConfig"]
 
 
 class UNet(nn.Module):
-    """ε_θ(x_t, t), or whatever else it is trained to predict: (B, C, H, W) → (B, out_channels, H, W).
+    """ε_θ(x_t, t), or whatever it is trained to predict: (B, C, H, W) → (B, out_channels, H, W).
 
-    t is (B,), integer or float, in the networks' 0..T-1 (`Denoiser` subtracts the one). The output is
-    float32 also under autocast. `net.checkpointing = True` trades time for memory in training.
+    t is (B,), integer or float, in the networks' 0..T-1 (`Denoiser` subtracts the one). labels is
+    (B,) with the null class `num_classes`; x_self the last guess of x_0. The output is float32 also
+    under autocast. `net.checkpointing = True` trades time for memory in training.
 
     >>> net = UNet.digits()
     >>> net(torch.zeros(2, 1, 8, 8), torch.tensor([0, 999])).shape
@@ -159,23 +88,27 @@ class UNet(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _initialise(self) -> None:
-        """Xavier-uniform, biases zero; 1e-5 of it in the last layer of each block (Ho et al.'s code)."""
+        """Xavier-uniform, biases 0; 1e-5 times it in each block's last layer (Ho et al.'s code)."""
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
         for module in self.modules():
-            if isinstance(module, Attention):  # q, k and v are three maps, not one three times as wide
+            if isinstance(
+                module, Attention
+            ):  # q, k and v are three maps, not one three times as wide
                 for weight in module.qkv.weight.data.chunk(3):
                     nn.init.xavier_uniform_(weight)
             for name in ("conv2", "proj", "conv_out"):
-                if isinstance(last := getattr(module, name, None), nn.Module):
+                if isinstance(last := getattr(module, name, None), (nn.Conv2d, nn.Linear)):
                     nn.init.xavier_uniform_(last.weight, gain=1e-5)
 
     def forward(
         self, x: Tensor, t: Tensor, labels: Tensor | None = None, x_self: Tensor | None = None
     ) -> Tensor:
-        self._check(x, t, labels, x_self)
+        """The prediction for noisy images x at times t."""
+        check_inputs(self.config, x, t, labels, x_self)
         if self.config.self_cond:
             x = torch.cat([x, torch.zeros_like(x) if x_self is None else x_self], dim=1)
         emb = self.embed(t, labels)
@@ -205,46 +138,22 @@ class UNet(nn.Module):
                 emb = emb + self.labels(labels)
             return F.silu(emb)
 
+    def rows(self) -> list[Row]:
+        """Each stage's output shape, parameters and FLOPs for one image of the configured size.
+
+        >>> sum(row.parameters for row in UNet.cifar10().rows())
+        35746307
+        """
+        return rows(self)
+
+    def describe(self) -> str:
+        """The network as the paper would print it: `print(net.describe())`."""
+        return table(rows(self))
+
     def _run(self, stage: nn.Module, h: Tensor, emb: Tensor) -> Tensor:
         if self.checkpointing and self.training:
             return checkpoint(stage, h, emb, use_reentrant=False)  # type: ignore[no-any-return]
         return stage(h, emb)  # type: ignore[no-any-return]
-
-    def _check(self, x: Tensor, t: Tensor, labels: Tensor | None, x_self: Tensor | None) -> None:
-        c = self.config
-        if x.ndim != 4 or x.shape[1] != c.in_channels:
-            raise ValueError(
-                f"x must be (B, {c.in_channels}, H, W): this network takes {c.in_channels} channels, "
-                f"got shape {tuple(x.shape)}"
-            )
-        for side in x.shape[2:]:
-            if side % c.stride:
-                low = side - side % c.stride
-                fits = f"{low} or {low + c.stride}" if low else f"{c.stride}"
-                raise ValueError(
-                    f"the image is {x.shape[2]}×{x.shape[3]}, but {side} is not a multiple of "
-                    f"{c.stride} (the network halves it {len(c.mults) - 1} times); {fits} would fit"
-                )
-        if t.shape != x.shape[:1]:
-            raise ValueError(
-                f"t must have one entry per image, shape ({len(x)},), got shape {tuple(t.shape)}"
-            )
-        if labels is not None and not c.num_classes:
-            raise ValueError(
-                "labels were given to an unconditional network (num_classes=0): leave them out, "
-                "or build it with num_classes=…"
-            )
-        if c.num_classes and (labels is None or labels.shape != t.shape):
-            got = "none" if labels is None else f"shape {tuple(labels.shape)}"
-            raise ValueError(
-                f"this network is conditional: labels must have shape ({len(x)},) with entries "
-                f"0..{c.num_classes - 1}, or {c.num_classes} for no class; got {got}"
-            )
-        if x_self is not None and (not c.self_cond or x_self.shape != x.shape):
-            raise ValueError(
-                f"x_self needs self_cond=True and the shape of x {tuple(x.shape)}; "
-                f"self_cond is {c.self_cond}, got shape {tuple(x_self.shape)}"
-            )
 
     @classmethod
     def cifar10(cls, **changes: Any) -> UNet:
@@ -253,7 +162,7 @@ class UNet(nn.Module):
 
     @classmethod
     def iddpm_cifar10(cls, **changes: Any) -> UNet:
-        """Nichol & Dhariwal's (T = 4000, learned Σ: twice the output channels): 52,546,438 parameters."""
+        """IDDPM's (T = 4000; learned Σ, so twice the output channels): 52,546,438 parameters."""
         config = UNetConfig(
             out_channels=6,
             blocks=3,
