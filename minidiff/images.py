@@ -51,6 +51,7 @@ class Images:
         return c, h, w
 
     def to(self, device: Device) -> Images:
+        """The same set on another device."""
         return Images(self.images.to(device), self.labels.to(device), self.classes, self.name)
 
     def batch(
@@ -160,7 +161,8 @@ class Folder(torch.utils.data.Dataset[tuple[Tensor, int]]):
     ) -> tuple[Tensor, Tensor]:
         """As `Images.batch`, reading the files now."""
         if isinstance(which, int):
-            which = torch.randint(len(self), (which,), generator=generator)
+            where = generator.device if generator is not None else "cpu"
+            which = torch.randint(len(self), (which,), generator=generator, device=where)
         pixels, labels = zip(*(self[int(i)] for i in which), strict=True)
         some = Images(torch.stack(pixels), torch.tensor(labels), self.classes).to(self.device)
         return some.batch(range(len(some)), generator=generator, flip=flip)

@@ -66,7 +66,7 @@ def mosaic(x: Tensor, ncols: int | None = None, *, pad: int = 1) -> Tensor:
     """One image made of many, row by row: the layout behind `grid`, `film` and `save_image`.
 
     x is (B, C, H, W) or (C, H, W) in [-1, 1] with 1 or 3 channels; the result is uint8
-    (height, width, 3) with `pad` light grey pixels around each image; by default nearly square.
+    (height, width, 3) with `pad` white pixels around each image; by default nearly square.
 
     >>> mosaic(torch.zeros(6, 1, 8, 8), ncols=3).shape
     torch.Size([19, 28, 3])
@@ -128,7 +128,7 @@ def film(
     import matplotlib.pyplot as plt
 
     strip = torch.stack([f[:rows].detach().cpu() for f in frames], 1)  # (rows, frames, C, H, W)
-    nrows, ncols, _, h, w = strip.shape
+    _, ncols, _, h, w = strip.shape
     if labels and len(labels) != ncols:
         raise ValueError(f"{ncols} frames need {ncols} labels, got {len(labels)}")
     pixels = mosaic(strip.flatten(0, 1), ncols)

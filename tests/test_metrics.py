@@ -1,0 +1,179 @@
+"""The measures against independent truth: closed forms, scipy, and loops too slow for real use."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from minidiff.data import Images, load
+from minidiff.features import Classifier
+from minidiff.metrics import (
+    FrechetStats,
+    evaluate,
+    frechet_distance,
+    inception_score,
+    kid,
+    precision_recall_density_coverage,
+    reference_features,
+)
+
+
+def cloud(n: int, d: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(n, d, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def stats_of(x: torch.Tensor) -> FrechetStats:
+    return FrechetStats().update(x)
+
+
+def exact(mean: torch.Tensor, cov: torch.Tensor) -> FrechetStats:
+    """Statistics of a Gaussian that is known, not sampled: points mean +- columns of a root."""
+    d = len(mean)
+    root = torch.linalg.cholesky(cov) * math.sqrt((2 * d - 1) / 2)
+    return stats_of(torch.cat([mean + root.T, mean - root.T]))
+
+
+def test_streaming_statistics_equal_numpy_whatever_the_batches():
+    x = cloud(500, 7) * 3 + 1e4  # a large mean: the naive sum of squares would lose digits
+    for sizes in ([500], [1, 499], [100] * 5, [3, 250, 247]):
+        stats = FrechetStats()
+        for part in x.split(sizes):
+            stats.update(part)
+        assert stats.n == 500
+        np.testing.assert_allclose(stats.mean, x.numpy().mean(0), rtol=1e-14)
+        np.testing.assert_allclose(stats.cov, np.cov(x.numpy(), rowvar=False), atol=1e-9)
+
+
+def test_frechet_of_gaussians_in_closed_form():
+    a = exact(torch.zeros(3).double(), torch.diag(torch.tensor([1.0, 4.0, 9.0]).double()))
+    b = exact(torch.tensor([3.0, 0, 4]).double(), torch.diag(torch.tensor([4.0, 1, 16]).double()))
+    # commuting covariances: |mean difference|^2 + sum (std_a - std_b)^2
+    assert frechet_distance(a, b) == pytest.approx(25 + 1 + 1 + 1, rel=1e-12)
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize(("n", "d"), [(300, 20), (15, 40)])  # the second: singular covariances
+def test_frechet_equals_scipy_sqrtm(n, d):
+    linalg = pytest.importorskip("scipy.linalg")
+    x, y = cloud(n, d, 1), cloud(n, d, 2) @ cloud(d, d, 3) + 1
+    a, b = stats_of(x), stats_of(y)
+    root = linalg.sqrtm(a.cov.numpy() @ b.cov.numpy())
+    expected = (
+        ((a.mean - b.mean) ** 2).sum() + a.cov.trace() + b.cov.trace() - 2 * np.trace(root).real
+    )
+    assert frechet_distance(a, b) == pytest.approx(float(expected), rel=1e-5)
+    assert frechet_distance(a, b) == pytest.approx(frechet_distance(b, a), rel=1e-12)
+
+
+def test_frechet_is_blind_to_rotation_and_needs_two_images():
+    x, y = cloud(200, 6, 1), cloud(200, 6, 2) * 2
+    q = torch.linalg.qr(cloud(6, 6, 3)).Q
+    turned = frechet_distance(stats_of(x @ q), stats_of(y @ q))
+    assert turned == pytest.approx(frechet_distance(stats_of(x), stats_of(y)), rel=1e-10)
+    with pytest.raises(ValueError, match="at least 2"):
+        frechet_distance(stats_of(x[:1]), stats_of(y))
+    with pytest.raises(ValueError, match="finite"):
+        stats_of(x * float("nan"))
+
+
+def test_kid_equals_the_double_loop():
+    x, y = cloud(9, 4, 1).numpy(), cloud(9, 4, 2).numpy() + 0.5
+
+    def k(a, b):
+        return (float(a @ b) / 4 + 1) ** 3
+
+    n = 9
+    xx = sum(k(x[i], x[j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
+    yy = sum(k(y[i], y[j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
+    xy = sum(k(x[i], y[j]) for i in range(n) for j in range(n)) / (n * n)
+    found = kid(torch.from_numpy(x), torch.from_numpy(y), subsets=3)  # each subset is everything
+    assert found.mean == pytest.approx(xx + yy - 2 * xy, rel=1e-10)
+    assert found.std == pytest.approx(0, abs=1e-12)
+
+
+def test_kid_is_unbiased_and_repeatable():
+    def g():
+        return torch.Generator().manual_seed(5)
+
+    x, y = cloud(2000, 8, 1), cloud(2000, 8, 2)
+    same = kid(x, y, subsets=200, size=100, generator=g())
+    assert abs(same.mean) < 4 * same.std / math.sqrt(200) + 0.005  # equal distributions: about zero
+    assert kid(x, y + 1, subsets=20, size=100, generator=g()).mean > 10 * abs(same.mean)
+    assert kid(x, y, size=50, generator=g()) == kid(x, y, size=50, generator=g())
+
+
+def test_inception_score_in_closed_form():
+    assert inception_score(torch.full((50, 10), 0.1)).mean == pytest.approx(1)
+    assert inception_score(torch.eye(10).repeat(30, 1), splits=3).mean == pytest.approx(10)
+    p = torch.tensor([[0.9, 0.1], [0.1, 0.9]]).repeat(10, 1)
+    kl = 0.9 * math.log(0.9 / 0.5) + 0.1 * math.log(0.1 / 0.5)
+    assert inception_score(p, splits=1).mean == pytest.approx(math.exp(kl), rel=1e-6)
+    with pytest.raises(ValueError, match="splits must be"):
+        inception_score(p, splits=21)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_neighbours_equal_brute_force(k):
+    real, fake = cloud(60, 3, 1).numpy(), cloud(45, 3, 2).numpy() * 1.3 + 0.4
+
+    def dist(a, b):
+        return math.sqrt(((a - b) ** 2).sum())
+
+    def radius(x, i):
+        return sorted(dist(x[i], x[j]) for j in range(len(x)) if j != i)[k - 1]
+
+    rr = [radius(real, i) for i in range(60)]
+    fr = [radius(fake, j) for j in range(45)]
+    inside = [[dist(real[i], fake[j]) <= rr[i] for j in range(45)] for i in range(60)]
+    expected = (
+        np.mean([any(inside[i][j] for i in range(60)) for j in range(45)]),
+        np.mean([any(dist(real[i], fake[j]) <= fr[j] for j in range(45)) for i in range(60)]),
+        np.sum(inside) / (k * 45),
+        np.mean([any(row) for row in inside]),
+    )
+    for block in (7, 1000):
+        found = precision_recall_density_coverage(
+            torch.from_numpy(real), torch.from_numpy(fake), k, block=block
+        )
+        assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_neighbours_at_the_extremes():
+    x = cloud(100, 5)
+    assert precision_recall_density_coverage(x, x)[:2] == (1, 1)
+    far = precision_recall_density_coverage(x, x + 1000)
+    assert far == (0, 0, 0, 0)
+    collapsed = precision_recall_density_coverage(x, x[:1] + 1e-3 * cloud(100, 5, 1))
+    assert collapsed.precision == 1
+    assert collapsed.recall < 0.1
+    with pytest.raises(ValueError, match="k must be"):
+        precision_recall_density_coverage(x, x[:3], k=3)
+
+
+def test_evaluate_real_digits_and_noise(tmp_path):
+    net, train, test = Classifier.load("digits"), load("digits"), load("digits", "test")
+    floor = evaluate(test.images, train, net, cache=tmp_path)
+    noise = torch.randint(0, 256, test.images.shape, generator=torch.Generator().manual_seed(0))
+    bad = evaluate(noise.to(torch.uint8), train, net, cache=tmp_path)
+    name = net.frechet_name
+    assert 0 < floor[name] < 0.1 * bad[name]
+    assert floor["precision"] > 0.8 > 0.2 > bad["precision"]
+    assert floor["classifier score"] > 2 * bad["classifier score"]
+    assert (floor["n_samples"], floor["n_reference"], floor["reference"]) == (297, 1500, "digits")
+    with pytest.raises(ValueError, match="to_uint8"):
+        evaluate(test.images.float(), train, net, cache=tmp_path)
+
+
+def test_reference_cache_is_keyed_by_pixels_and_weights(tmp_path):
+    net, data = Classifier.load("digits"), load("digits", "test")
+    first = reference_features(data, net, cache=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+    torch.testing.assert_close(reference_features(data, net, cache=tmp_path), first)
+    assert len(list(tmp_path.iterdir())) == 1
+    changed = data.images.clone()
+    changed[0, 0, 0, 0] ^= 1
+    reference_features(Images(changed, data.labels, data.classes), net, cache=tmp_path)
+    net.digest = "other weights"
+    reference_features(data, net, cache=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
