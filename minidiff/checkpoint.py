@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from .denoiser import Denoiser
 from .schedule import Schedule
-from .unet import UNet, UNetConfig
+from .unet import UNet
+from .unet_config import UNetConfig
 
 FORMAT = 1  # raised when an older reader could misread a newer file
 SHIPPED = Path(__file__).parent / "weights"
@@ -134,22 +135,28 @@ def load_pretrained(
     >>> model.schedule.T, model.training
     (1000, False)
     """
-    path = SHIPPED / f"{name_or_path}.safetensors"
-    if not path.is_file():
-        path = Path(name_or_path)
-    if path.is_dir():
-        path = latest(path)
-    if not path.exists():
-        return _from_hub(str(name_or_path), device, dtype)
-    tensors, info = read(path)
-    model = build(info)
-    _load_into(model.net, _dequantize(network_tensors(tensors, info)), path)
+    path = _find(name_or_path)
+    if path is None:
+        from .compat import load_from_hub
+
+        model: Denoiser = load_from_hub(str(name_or_path))
+    else:
+        tensors, info = read(path)
+        model = build(info)
+        _load_into(model.net, _dequantize(network_tensors(tensors, info)), path)
     return model.to(device=device, dtype=dtype).eval()
+
+
+def read_info(name_or_path: str | Path) -> Info:
+    """The description in a file of weights: network, schedule, model card; {} for hub models."""
+    path = _find(name_or_path)
+    return {} if path is None else read(path)[1]
 
 
 def available() -> list[str]:
     """Names of the weights that ship with minidiff."""
-    return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
+    names = (path.stem for path in SHIPPED.glob("*.safetensors"))
+    return sorted(name for name in names if not name.startswith("classifier_"))
 
 
 def describe(model: Denoiser) -> Info:
@@ -271,16 +278,19 @@ def _load_into(net: nn.Module, tensors: Mapping[str, Tensor], path: str | Path) 
     net.load_state_dict(dict(tensors))
 
 
-def _from_hub(
-    name: str, device: str | torch.device | None, dtype: torch.dtype
-) -> Denoiser:
-    looks_local = name.endswith(".safetensors") or name.startswith((".", "/", "~"))
+def _find(name_or_path: str | Path) -> Path | None:
+    """The file that is meant; None for a model of the hub."""
+    name, path = str(name_or_path), Path(name_or_path)
+    if name in available():
+        return SHIPPED / f"{name}.safetensors"
+    if path.is_dir():
+        return latest(path)
+    if path.is_file():
+        return path
+    looks_local = name.endswith(".safetensors") or name.startswith((".", "/", "~", "runs/"))
     if name.count("/") != 1 or looks_local:
         raise CheckpointError(
             f"no weights called {name!r}: shipped are {', '.join(available()) or 'none'}; "
             f"or give a .safetensors file, a run folder, or a hub name such as owner/model"
         )
-    from .compat import load_from_hub
-
-    model: Denoiser = load_from_hub(name)
-    return model.to(device=device, dtype=dtype).eval()
+    return None

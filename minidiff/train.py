@@ -77,13 +77,15 @@ def train(
                 log.bar.update()
                 if n % c.log_every == 0 or n == c.steps:
                     report = trainer.meter.report(world) | clock.speed(n)
+                    report["lr"] = c.lr * trainer.rate(n - 1)
                     log.write(n, report)
                     log.bar.set_postfix_str(clock.summary(report))
                     _stop_if_diverged(report, n, folder)
-                if held_out and c.validate_every and n % c.validate_every == 0:
-                    log.write(n, trainer.validate(held_out))
-                if folder and c.sample_every and n % c.sample_every == 0:
-                    _picture(trainer, folder)
+                with clock.aside():
+                    if held_out and n % c.validate_every == 0:
+                        log.write(n, trainer.validate(held_out))
+                    if folder and c.sample_every and n % c.sample_every == 0:
+                        _picture(trainer, folder)
                 late, signalled, due = False, False, False
                 if world.size == 1 or n % c.log_every == 0:  # the processes decide together
                     late, signalled, due = world.any(
@@ -91,8 +93,9 @@ def train(
                     )
                 over = late or signalled or n == c.steps
                 if folder and (over or due or n % c.save_every == 0):
-                    save(trainer, folder)
-                    clock.saved()
+                    with clock.aside():
+                        save(trainer, folder)
+                    clock.last_save = time.monotonic()
                 if signalled:
                     log.close()
                     raise Stopped(_how_to_resume(n, folder), signals[0] if signals else 15)
@@ -148,8 +151,12 @@ class Clock:
     def save_due(self, every: float) -> bool:
         return time.monotonic() - self.last_save >= every
 
-    def saved(self) -> None:
-        self.last_save = time.monotonic()
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """What happens within the block is not counted against the speed of training."""
+        start = time.monotonic()
+        yield
+        self.last_report += time.monotonic() - start
 
 
 def _open_folder(folder: Path, trainer: Trainer, resume: bool) -> None:

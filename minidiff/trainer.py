@@ -25,7 +25,6 @@ from .distributed import World, copies, fill, shards, whole
 from .elbo import prior_kl
 from .ema import EMA
 from .losses import loss_gamma, loss_hybrid, loss_simple, loss_vlb
-from .process import randn
 from .runlog import Meter
 from .samplers import ddim
 from .timesteps import LossAwareTimes, StratifiedTimes, UniformTimes, tau
@@ -54,7 +53,7 @@ class Trainer:
         self.config, self.world, self.data = c, world, data
         torch.manual_seed(c.seed)
         self.model = model or make_model(c, data.shape, len(data.classes))
-        self.model.to(device)
+        self.model.to(device).train()
         self.net: nn.Module = self.model.net
         if c.fsdp and world.size > 1:
             shards(self.net)
@@ -168,7 +167,7 @@ class Trainer:
     def sample(self, n: int = 64, S: int = 50) -> Tensor:
         """n images by DDIM, always from the same noise."""
         generator = torch.Generator(self.world.device).manual_seed(self.config.seed)
-        x_T = randn((n, *self.data.shape), generator)
+        x_T = torch.randn(n, *self.data.shape, generator=generator, device=self.world.device)
         labels = torch.arange(n, device=x_T.device) % len(self.data.classes)
         cond = {"labels": labels} if self.labelled else {}
         T = self.model.schedule.T

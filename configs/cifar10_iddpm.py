@@ -1,0 +1,22 @@
+"""CIFAR-10 as in Nichol & Dhariwal 2021: learned variance, cosine schedule, T = 4000, L_hybrid."""
+
+data = "cifar10"
+network = "iddpm_cifar10"  # 52.5 million parameters, dropout 0.3
+schedule = "cosine"
+T = 4000
+variance = "learned"
+loss = "hybrid"
+times = "uniform"
+steps = 500_000
+batch = 128
+lr = 1e-4
+warmup = 0
+clip_grad = 0.0
+ema = (0.9999,)
+ema_warmup = False
+seed = 0
+compile = "default"
+log_every = 100
+save_every = 20_000
+sample_every = 5000
+validate_every = 5000

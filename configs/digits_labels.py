@@ -1,0 +1,15 @@
+"""The digits with their labels: one label in ten is left out, so that the network can be guided."""
+
+data = "digits"
+network = "digits"
+network_options = {"dropout": 0.0, "label_dropout": 0.1}
+conditional = True
+steps = 3000
+batch = 64
+lr = 2e-3
+warmup = 100
+decay_lr = True
+ema = (0.995,)
+seed = 0
+sample_every = 500
+validate_every = 500

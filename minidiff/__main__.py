@@ -1,0 +1,11 @@
+"""`python -m minidiff`: train, sample, evaluate, nll, info, export."""
+
+import sys
+
+if sys.version_info < (3, 10):  # before any import that an older Python cannot even parse
+    sys.exit(f"minidiff needs Python 3.10 or newer, this is {sys.version.split()[0]}")
+
+from minidiff.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

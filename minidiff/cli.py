@@ -1,0 +1,154 @@
+"""The command line: python -m minidiff train | sample | evaluate | nll | info | export."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+EXAMPLES = """examples:
+  python -m minidiff train configs/digits.py --out runs/digits
+  python -m minidiff train configs/digits.py --out runs/digits --resume
+  python -m minidiff train configs/cifar10.py --out runs/cifar --max_seconds 3600 --batch 256
+  torchrun --nproc_per_node=2 -m minidiff train configs/cifar10.py --out runs/cifar
+  python -m minidiff sample digits --n 64 --steps 20 --out digits.png
+  python -m minidiff sample digits --n 16 --sampler ancestral --steps 1000 --out film.webp
+  python -m minidiff sample runs/cifar --n 50000 --out samples.npz
+  python -m minidiff evaluate runs/cifar --data cifar10 --n 10000
+  python -m minidiff nll runs/cifar --data cifar10 --n 1000
+  python -m minidiff export runs/cifar --out cifar.safetensors --quantize int8
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0, or 1 after an error (one sentence), 2 for bad usage, 128 + a signal."""
+    args, rest = _parser().parse_known_args(argv)
+    args.settings = rest
+    if rest and args.command != "train":
+        return _say(f"unknown argument {rest[0]} (see --help)", 2)
+    try:
+        from . import commands
+        from .train import Stopped
+    except ModuleNotFoundError as error:
+        return _say(f"the package {error.name!r} is missing: pip install -r requirements.txt")
+    try:
+        getattr(commands, args.command)(args)
+    except Stopped as stop:
+        return _say(str(stop), 128 + stop.signum)
+    except KeyboardInterrupt:
+        return _say("interrupted", 130)
+    except ModuleNotFoundError as error:
+        return _say(f"the package {error.name!r} is missing: pip install -r requirements.txt")
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        return _say(f"cannot read or write{where}: {error.strerror or error}")
+    except (ValueError, ImportError, *commands.EXPECTED) as error:
+        return _say(str(error))
+    return 0
+
+
+def _say(sentence: str, code: int = 1) -> int:
+    print(f"minidiff: {sentence}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="python -m minidiff",
+        description="Diffusion models: train, sample, measure.",
+        epilog=EXAMPLES,
+        formatter_class=plain,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, text: str, note: str = "") -> argparse.ArgumentParser:
+        lines = [e for e in EXAMPLES.splitlines()[1:] if f"-m minidiff {name} " in e]
+        epilog = "\n".join([*([note, ""] if note else []), "examples:", *lines])
+        return commands.add_parser(
+            name, help=text, description=text, epilog=epilog, formatter_class=plain,
+            allow_abbrev=False,
+        )  # fmt: skip
+
+    p = command(
+        "train",
+        "train a model",
+        "every setting of the config can be given as --name value, e.g. --steps 500 --lr 3e-4",
+    )
+    p.add_argument("config", help="a file of name = value lines")
+    p.add_argument("--out", type=Path, help="the run's folder (default: runs/<name of config>)")
+    p.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    _device(p)
+
+    p = command("sample", "draw images from a model")
+    _source(p)
+    _sampling(p, n=64)
+    p.add_argument(
+        "--out",
+        type=Path,
+        default=Path("samples.png"),
+        help=".png: one picture of all; .npz: uint8 arrays; .gif or .webp: an animation of the "
+        "sampler's steps; anything else: a folder of single PNGs",
+    )
+    p.add_argument("--scale", type=int, default=2, help="enlargement of the picture")
+
+    p = command("evaluate", "Fréchet distance, KID, precision, recall of samples")
+    _source(p)
+    _sampling(p, n=10_000)
+    _data(p, split="train")
+    p.add_argument("--extractor", default="auto", help="inception2048, inception768, or classifier")
+
+    p = command("nll", "bits per dimension of held-out images")
+    _source(p)
+    _data(p, split="test")
+    p.add_argument("--n", type=int, default=1000, help="number of images")
+    p.add_argument(
+        "--method", choices=("vlb", "ode"), default="vlb", help="the bound, or the exact ODE"
+    )
+    p.add_argument("--batch", type=int, default=250)
+    p.add_argument("--seed", type=int, default=0)
+    _device(p)
+
+    p = command("info", "what a model is; without a model, what this machine has")
+    p.add_argument("source", nargs="?", help="a shipped name, a run folder, or a file")
+
+    p = command("export", "write a run's averaged weights as one small file")
+    _source(p)
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--quantize", choices=("int8",), help="a quarter of the size")
+    p.add_argument(
+        "--card", action="append", default=[], metavar="NAME=TEXT", help="add to the model card"
+    )
+    return parser
+
+
+def _source(p: argparse.ArgumentParser) -> None:
+    p.add_argument("source", help="a shipped name, a run folder, a file, or owner/model of the hub")
+
+
+def _device(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--device", help="cpu, cuda, … (default: a GPU if there is one)")
+
+
+def _data(p: argparse.ArgumentParser, split: str) -> None:
+    p.add_argument(
+        "--data", required=True, help="digits, mnist, fashion, kmnist, cifar10, a folder"
+    )
+    p.add_argument("--split", default=split, choices=("train", "test"))
+    p.add_argument("--json", type=Path, help="write the result to this file too")
+
+
+def _sampling(p: argparse.ArgumentParser, n: int) -> None:
+    p.add_argument("--n", type=int, default=n, help="number of images")
+    p.add_argument("--steps", type=int, default=50, help="network calls for one image")
+    p.add_argument("--spacing", default="linear", help="of the steps in 1..T (see minidiff.tau)")
+    p.add_argument("--sampler", default="ddim", choices=("ddim", "ancestral"))
+    p.add_argument("--eta", type=float, default=0.0, help="0: deterministic DDIM; 1: DDPM")
+    p.add_argument("--labels", type=int, nargs="+", help="classes to draw, for conditional models")
+    p.add_argument("--guidance", type=float, default=0.0, help="w of classifier-free guidance")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--batch", type=int, default=256)
+    p.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16"))
+    _device(p)

@@ -1,0 +1,191 @@
+"""What the commands of `python -m minidiff` do; `minidiff.cli` reads their arguments."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .checkpoint import available, load_pretrained, read_info, save_weights
+from .config import make_config, read_config, read_overrides
+from .data import load, to_uint8
+from .denoiser import Denoiser
+from .distributed import World, processes
+from .elbo import bits_per_dim
+from .generate import Sampling, generate
+from .train import Diverged
+from .train import train as run_training
+
+EXPECTED = (Diverged, torch.OutOfMemoryError)  # errors that one sentence explains
+
+
+def train(args: Namespace) -> None:
+    config = make_config(read_overrides(args.settings), read_config(args.config))
+    out = args.out or Path("runs") / Path(args.config).stem
+    run_training(config, out, resume=args.resume, device=args.device)
+
+
+def sample(args: Namespace) -> None:
+    kind = args.out.suffix.lower()
+    if kind not in (".png", ".npz", ".gif", ".webp", ""):
+        raise ValueError(f"--out must end in .png, .npz, .gif or .webp or be a folder: {args.out}")
+    from .plots import save_animation, save_image
+
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    if kind in (".gif", ".webp"):
+        with _model(args) as (model, world):
+            save_animation(_frames(args, model, world), args.out)
+        return
+    with _model(args) as (model, world):
+        x = _generate(args, model, world)
+    if not world.main:
+        return
+    if kind == ".png":
+        save_image(x, args.out, scale=args.scale)
+    elif kind == ".npz":
+        import numpy as np
+
+        np.savez(args.out, images=to_uint8(x).permute(0, 2, 3, 1).cpu().numpy())
+    else:
+        from PIL import Image
+
+        args.out.mkdir(exist_ok=True)
+        for i, image in enumerate(to_uint8(x).permute(0, 2, 3, 1).cpu().numpy()):
+            Image.fromarray(image.squeeze()).save(args.out / f"{i:06d}.png")
+    print(f"{len(x)} images in {args.out}")
+
+
+def evaluate(args: Namespace) -> None:
+    from .features import Classifier, Inception768, InceptionFID
+    from .metrics import evaluate
+
+    extractors = {
+        "inception2048": InceptionFID.load,
+        "inception768": Inception768.load,
+        "classifier": lambda: Classifier.load(args.data),
+    }
+    chosen = args.extractor
+    if chosen == "auto":
+        chosen = "inception2048" if args.data == "cifar10" else "classifier"
+    if chosen not in extractors:
+        raise ValueError(f"--extractor must be one of {', '.join(extractors)}, got {chosen!r}")
+    with _model(args) as (model, world):
+        reference = load(args.data, args.split, world.device)
+        x = _generate(args, model, world)
+        if world.main:
+            extractor = extractors[chosen]().to(world.device)
+            measured = evaluate(to_uint8(x), reference, extractor)  # type: ignore[arg-type]
+            how = {k: getattr(args, k) for k in ("sampler", "steps", "spacing", "eta", "seed")}
+            _report(args, {**measured, **how})
+
+
+def nll(args: Namespace) -> None:
+    from .likelihood import dequantize, log_likelihood
+
+    with _model(args) as (model, world):
+        held_out = load(args.data, args.split, world.device)
+        mine = torch.arange(world.rank, min(args.n, len(held_out)), world.size)
+        sums = torch.zeros(3, dtype=torch.float64, device=world.device)
+        for i, chosen in enumerate(mine.split(args.batch)):
+            generator = torch.Generator(world.device)
+            generator.manual_seed(args.seed + 1_000_003 * i + world.rank)
+            x0, labels = held_out.batch(chosen)
+            cond = {"labels": labels} if _classes(model) else {}
+            if args.method == "ode":
+                x = dequantize(to_uint8(x0), generator)
+                bits = log_likelihood(model, x, generator=generator, **cond).bits_per_dim
+            else:
+                with torch.no_grad():
+                    bits = bits_per_dim(model, x0, generator=generator, **cond)
+            bits = bits.detach().double()
+            sums += torch.stack([bits.sum(), (bits**2).sum(), torch.ones_like(bits).sum()])
+        s, s2, n = (world.mean(sums) * world.size).tolist()
+        if world.main:
+            what = {"vlb": "bits/dim (bound)", "ode": "bits/dim (exact, ODE)"}[args.method]
+            error = math.sqrt(max(0.0, s2 / n - (s / n) ** 2) / n)
+            _report(args, {what: s / n, "standard error": error, "images": int(n)})
+
+
+def info(args: Namespace) -> None:
+    if args.source is None:
+        gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+        print(f"python {sys.version.split()[0]}, torch {torch.__version__}, GPU: {gpu}")
+        print(f"shipped weights: {', '.join(available()) or 'none'}")
+        return
+    about = read_info(args.source)
+    count = sum(p.numel() for p in load_pretrained(args.source).net.parameters())
+    print(f"parameters: {count:,}")
+    for name in ("predict", "variance", "clip", "schedule", "network", "step", "config", "card"):
+        if name in about:
+            print(f"{name}: {json.dumps(about[name], ensure_ascii=False)}")
+
+
+def export(args: Namespace) -> None:
+    about = read_info(args.source)
+    given = dict(pair.partition("=")[::2] for pair in args.card)
+    run = {"step": about["step"], "config": about["config"]} if "step" in about else {}
+    card = {**about.get("card", {}), **run, **given}
+    save_weights(args.out, load_pretrained(args.source), quantize=args.quantize, card=card)
+    print(f"{args.out.stat().st_size / 2**20:.2f} MiB in {args.out}")
+
+
+def _classes(model: Denoiser) -> int:
+    return int(getattr(getattr(model.net, "config", None), "num_classes", 0))
+
+
+def _shape(model: Denoiser) -> tuple[int, int, int]:
+    c: Any = getattr(model.net, "config", None)
+    return c.in_channels, c.size, c.size
+
+
+@contextlib.contextmanager
+def _model(args: Namespace) -> Iterator[tuple[Denoiser, World]]:
+    with processes(args.device) as world:
+        yield load_pretrained(args.source, world.device), world
+
+
+def _how(args: Namespace) -> Sampling:
+    names = ("steps", "spacing", "sampler", "eta", "labels", "guidance", "seed")
+    return Sampling(**{name: getattr(args, name) for name in names})
+
+
+def _autocast(args: Namespace, world: World) -> torch.autocast:
+    dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[args.precision]
+    return torch.autocast(world.device.type, dtype, enabled=dtype is not None)
+
+
+def _generate(args: Namespace, model: Denoiser, world: World) -> Tensor:
+    from tqdm import tqdm
+
+    bar = tqdm(total=args.n, unit="image", disable=not world.main)
+    with bar, _autocast(args, world):
+        how = _how(args)
+        return generate(model, _shape(model), args.n, how, world, args.batch, bar.update)
+
+
+def _frames(args: Namespace, model: Denoiser, world: World) -> Iterator[Tensor]:
+    """About sixty of the sampler's states, the noise and the last one among them."""
+    generator = torch.Generator(world.device).manual_seed(args.seed)
+    x_T = torch.randn(args.n, *_shape(model), generator=generator, device=world.device)
+    yield x_T
+    every = max(1, args.steps // 60)
+    with _autocast(args, world):
+        for i, step in enumerate(_how(args).walk(model, x_T, generator), 1):
+            if i % every == 0 or step.t == 0:
+                yield step.x
+
+
+def _report(args: Namespace, result: dict[str, Any]) -> None:
+    result = {"source": args.source, "data": args.data, "split": args.split, **result}
+    print(json.dumps(result, indent=1, ensure_ascii=False))
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
