@@ -15,18 +15,24 @@ class DownloadError(RuntimeError):
 
 def check(path: Path, digest: str) -> None:
     """Refuse a file whose md5 (32 hex digits) or sha256 (64) is not `digest`."""
-    kind = "md5" if len(digest) == 32 else "sha256"
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, kind) if hasattr(hashlib, "file_digest") else None
-        if found is None:  # Python 3.10
-            found = hashlib.new(kind)
-            while chunk := file.read(1 << 20):
-                found.update(chunk)
-    if found.hexdigest() != digest:
+    found = _hash(path, digest)
+    if found != digest:
         raise DownloadError(
-            f"{path} is damaged or altered: its {kind} is {found.hexdigest()}, the official "
-            f"file has {digest}. Delete it and run again to download it anew."
+            f"{path} is damaged or altered: its {_kind(digest)} is {found}, the official file has "
+            f"{digest}. Delete it and run again to download it anew."
         )
+
+
+def _kind(digest: str) -> str:
+    return "md5" if len(digest) == 32 else "sha256"
+
+
+def _hash(path: Path, digest: str) -> str:
+    found = hashlib.new(_kind(digest))
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            found.update(chunk)
+    return found.hexdigest()
 
 
 def fetch(url: str, path: Path, digest: str) -> Path:
@@ -46,23 +52,20 @@ def fetch(url: str, path: Path, digest: str) -> Path:
         raise DownloadError(
             f"{url} answered {error.code} {error.reason}. {_by_hand(path)}"
         ) from error
-    except PermissionError as error:
-        raise DownloadError(
-            f"cannot write {part}: {error.strerror}. Set MINIDIFF_DATA to a folder you can write to"
-        ) from error
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", error)
         raise DownloadError(f"cannot reach {url} ({reason}). {_by_hand(path)}") from error
-    try:
-        check(part, digest)
-    except DownloadError as error:
+    except OSError as error:
+        raise DownloadError(
+            f"cannot write {part}: {error.strerror}. Set MINIDIFF_DATA to a folder you can write to"
+        ) from error
+    found = _hash(part, digest)
+    if found != digest:
         part.unlink()  # continuing it would never end well
         raise DownloadError(
-            f"what {url} sent is not the official {path.name}: {error}".replace(
-                "Delete it and run again to download it anew.",
-                "It was deleted; run again to retry.",
-            )
-        ) from None
+            f"what {url} sent is not the official {path.name}: its {_kind(digest)} is {found}, not "
+            f"{digest}. It was deleted; run again to retry."
+        )
     os.replace(part, path)
     return path
 

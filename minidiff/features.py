@@ -2,7 +2,7 @@
 
 Three of them, each with the name its results must carry, since numbers of one say nothing beside
 another's: `InceptionFID` (2048 numbers, the convention of the papers, needs a download),
-`Inception768` (the same network, stopped earlier), and `Classifier` (small ones that come with minidiff).
+`Inception768` (the same network, stopped earlier), and `Classifier` (small, part of minidiff).
 """
 
 from __future__ import annotations

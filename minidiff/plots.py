@@ -80,7 +80,7 @@ def mosaic(x: Tensor, ncols: int | None = None, *, pad: int = 1) -> Tensor:
     ncols = min(n, ncols or math.ceil(math.sqrt(n)))
     nrows = math.ceil(n / ncols)
     pixels = to_uint8(x.detach().cpu()).expand(-1, 3, -1, -1).permute(0, 2, 3, 1)  # (B, H, W, 3)
-    out = torch.full((nrows * (h + pad) + pad, ncols * (w + pad) + pad, 3), 224, dtype=torch.uint8)
+    out = torch.full((nrows * (h + pad) + pad, ncols * (w + pad) + pad, 3), 255, dtype=torch.uint8)
     for i, image in enumerate(pixels):
         top, left = (i // ncols) * (h + pad) + pad, (i % ncols) * (w + pad) + pad
         out[top : top + h, left : left + w] = image
