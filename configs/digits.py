@@ -2,13 +2,13 @@
 
 data = "digits"
 network = "digits"
-network_options = {"dropout": 0.0}
-steps = 3000
+network_options = {"dropout": 0.1}
+steps = 6000
 batch = 64
 lr = 2e-3
 warmup = 100
 decay_lr = True
 ema = (0.995,)
 seed = 0
-sample_every = 500
+sample_every = 1000
 validate_every = 500

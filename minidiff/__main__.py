@@ -2,7 +2,7 @@
 
 import sys
 
-if sys.version_info < (3, 10):  # before any import that an older Python cannot even parse
+if sys.version_info < (3, 10):  # noqa: UP036 - pip checks this, a copied folder does not
     sys.exit(f"minidiff needs Python 3.10 or newer, this is {sys.version.split()[0]}")
 
 from minidiff.cli import main

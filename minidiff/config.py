@@ -151,7 +151,7 @@ def read_overrides(arguments: Sequence[str]) -> dict[str, Any]:
     if len(arguments) % 2 or any(not name.startswith("--") for name in arguments[::2]):
         raise ValueError(f"settings come in pairs --name value, got {' '.join(arguments)!r}")
     values = {}
-    for name, text in zip(arguments[::2], arguments[1::2]):
+    for name, text in zip(arguments[::2], arguments[1::2], strict=True):
         try:
             value = ast.literal_eval(text)
         except (ValueError, SyntaxError):

@@ -55,7 +55,7 @@ class EMA:
     def update(self, model: nn.Module) -> None:
         """One step of the average: m <- m + (1 - d)(w - m), for every decay."""
         weights = [p.detach().float() for p in model.parameters()]
-        for d, shadow in zip(self.decays, self.shadows):
+        for d, shadow in zip(self.decays, self.shadows, strict=True):
             if self.warmup:
                 d = min(d, (1 + self.updates) / (10 + self.updates))
             torch._foreach_lerp_(shadow, weights, 1 - d)  # no copy, a few kernels in all
@@ -76,14 +76,14 @@ class EMA:
             yield model
         finally:
             with torch.no_grad():
-                for p, w in zip(model.parameters(), own):
+                for p, w in zip(model.parameters(), own, strict=True):
                     p.copy_(w)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Flat {"updates": n, "<decay>/<parameter>": tensor}, ready for a safetensors file."""
         state = {"updates": torch.tensor(self.updates)}
-        for d, shadow in zip(self.decays, self.shadows):
-            state |= {f"{d}/{name}": m for name, m in zip(self.names, shadow)}
+        for d, shadow in zip(self.decays, self.shadows, strict=True):
+            state |= {f"{d}/{name}": m for name, m in zip(self.names, shadow, strict=True)}
         return state
 
     @torch.no_grad()
@@ -92,12 +92,12 @@ class EMA:
         missing = [key for key in self.state_dict() if key not in state]
         if missing:
             raise ValueError(
-                f"the saved average lacks {missing[0]!r} (and {len(missing) - 1} more): it was made "
-                f"with other decays than {self.decays} or for another network"
+                f"the saved average lacks {missing[0]!r} (and {len(missing) - 1} more): it was "
+                f"made with other decays than {self.decays} or for another network"
             )
         self.updates = int(state["updates"])
-        for d, shadow in zip(self.decays, self.shadows):
-            for name, m in zip(self.names, shadow):
+        for d, shadow in zip(self.decays, self.shadows, strict=True):
+            for name, m in zip(self.names, shadow, strict=True):
                 fill(m, state[f"{d}/{name}"])
 
     def _index(self, decay: float | None) -> int:

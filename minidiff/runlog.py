@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 from .distributed import World
 from .schedule import Schedule
@@ -50,7 +50,7 @@ class Meter:
         self.skipped[1] = (self.skipped[1] + 1) * bad
 
     def report(self, world: World) -> dict[str, Any]:
-        """The means since the last report, over all processes; begins anew. Waits for the device."""
+        """The means since the last report, over all processes. Waits for the device."""
         loss, images, norm, steps = world.mean(self.sums.clone()).tolist()
         by_bin = world.mean(self.by_bin.clone()).tolist()
         self.sums.zero_()
@@ -61,7 +61,7 @@ class Meter:
             "grad_norm": norm / steps if steps else math.nan,
             "skipped": total,
             "skipped_in_a_row": row,
-            "loss_by_log_snr": [s / n if n else None for s, n in zip(*by_bin)],
+            "loss_by_log_snr": [s / n if n else None for s, n in zip(*by_bin, strict=True)],
         }
 
 
@@ -105,6 +105,7 @@ class RunLog:
                     self.board.add_scalar(name, value, step)
 
     def close(self) -> None:
+        """End the bar and TensorBoard's file."""
         self.bar.close()
         if self.board:
             self.board.close()

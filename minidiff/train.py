@@ -141,14 +141,17 @@ class Clock:
         return {"images_per_second": rate, "seconds": now - self.start, **mfu}
 
     def summary(self, report: dict[str, Any]) -> str:
+        """What the bar says."""
         text = f"loss {report['loss']:.4f}, {report['images_per_second']:.0f} img/s"
         text += f", MFU {report['mfu']:.0%}" if "mfu" in report else ""
         return text + (f", {report['skipped']} steps skipped" if report["skipped"] else "")
 
     def late(self, max_seconds: float | None) -> bool:
+        """Whether the time is up."""
         return max_seconds is not None and time.monotonic() - self.start >= max_seconds
 
     def save_due(self, every: float) -> bool:
+        """Whether the last state on the disk is this old."""
         return time.monotonic() - self.last_save >= every
 
     @contextlib.contextmanager

@@ -58,10 +58,10 @@ class Trainer:
         if c.fsdp and world.size > 1:
             shards(self.net)
         self.ema = EMA(self.net, c.ema, c.ema_warmup)
-        self.optimizer = torch.optim.AdamW(
+        self.optimizer: Any = torch.optim.AdamW(
             self.net.parameters(), lr=c.lr, betas=c.betas, weight_decay=c.weight_decay, fused=True
         )  # with weight_decay = 0 this is Adam
-        wrapped = torch.compile(self.net, mode=c.compile) if c.compile else self.net
+        wrapped: Any = torch.compile(self.net, mode=c.compile) if c.compile else self.net
         self.wrapped: Any = wrapped if c.fsdp else copies(wrapped, world)
         self.learner = Denoiser(  # the same weights, seen through torch.compile and DDP
             self.wrapped, self.model.schedule, self.model.predict, self.model.variance
@@ -115,7 +115,7 @@ class Trainer:
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """This process's part of the data, from the step that comes next, without end."""
         on = self.data.images.device if isinstance(self.data, Images) else torch.device("cpu")
-        order = data_order(self.config, len(self.data), self.steps_done, self.world, on)
+        order: Any = data_order(self.config, len(self.data), self.steps_done, self.world, on)
         return self.data.stream(order, generator=self.generator, flip=self.config.flip)
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
@@ -169,7 +169,7 @@ class Trainer:
         generator = torch.Generator(self.world.device).manual_seed(self.config.seed)
         x_T = torch.randn(n, *self.data.shape, generator=generator, device=self.world.device)
         labels = torch.arange(n, device=x_T.device) % len(self.data.classes)
-        cond = {"labels": labels} if self.labelled else {}
+        cond: dict[str, Any] = {"labels": labels} if self.labelled else {}
         T = self.model.schedule.T
         with self.averaged() as model:
             *_, last = ddim(model, x_T, tau(T, S=min(S, T)), **cond)

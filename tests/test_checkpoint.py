@@ -1,0 +1,227 @@
+"""Files of weights: whole or refused, and never a pickle."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from minidiff.checkpoint import (
+    CheckpointError,
+    available,
+    latest,
+    load_pretrained,
+    load_weights,
+    read,
+    save_weights,
+    write,
+)
+from minidiff.denoiser import Denoiser
+from minidiff.schedule import Schedule
+from minidiff.unet import UNet
+
+
+def _model(seed: int = 0, **changes: object) -> Denoiser:
+    torch.manual_seed(seed)
+    net = UNet.digits(**{"width": 8, "mults": (1,), "attention": (), "blocks": 1, **changes})
+    return Denoiser(net, Schedule.cosine(50), predict="v", variance="large")
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> tuple[Path, Denoiser]:
+    path, model = tmp_path / "model.safetensors", _model()
+    save_weights(path, model, card={"data": "none"})
+    return path, model
+
+
+def test_a_model_comes_back_exactly(saved: tuple[Path, Denoiser]) -> None:
+    path, model = saved
+    again = load_pretrained(path)
+    assert not again.training
+    assert (again.predict, again.variance, again.clip) == ("v", "large", True)
+    assert torch.equal(again.schedule.alpha_bar, model.schedule.alpha_bar)
+    for (name, a), b in zip(
+        model.net.state_dict().items(), again.net.state_dict().values(), strict=True
+    ):
+        assert torch.equal(a, b), name
+    info = load_weights(path, _model(seed=1))
+    assert info["card"] == {"data": "none"}
+    assert json.dumps(info)
+    assert load_pretrained(path, dtype=torch.float64).net.conv_in.weight.dtype == torch.float64
+
+
+def test_int8_is_small_and_close(tmp_path: Path) -> None:
+    model = _model(width=32)
+    whole, small = tmp_path / "whole.safetensors", tmp_path / "small.safetensors"
+    save_weights(whole, model)
+    save_weights(small, model, quantize="int8")
+    assert small.stat().st_size < 0.35 * whole.stat().st_size
+    again = load_pretrained(small)
+    for (name, a), b in zip(
+        model.net.state_dict().items(), again.net.state_dict().values(), strict=True
+    ):
+        if a.ndim >= 2:
+            step = a.flatten(1).abs().amax(1) / 127
+            error = (a - b).flatten(1).abs().amax(1)
+            assert bool((error <= step * 0.5001 + 1e-12).all()), name
+        else:
+            assert torch.equal(a, b), name
+    with pytest.raises(ValueError, match="quantize"):
+        save_weights(small, model, quantize="int4")
+
+
+def test_every_flipped_byte_is_noticed(saved: tuple[Path, Denoiser], tmp_path: Path) -> None:
+    """2 bytes in each hundredth of the file, and the whole beginning."""
+    path, _ = saved
+    good = path.read_bytes()
+    header = int.from_bytes(good[:8], "little")
+    padding = len(good[8 : 8 + header]) - len(good[8 : 8 + header].rstrip())
+    places = [*range(0, 300, 7), *range(300, len(good), len(good) // 100)]
+    bad = tmp_path / "bad.safetensors"
+    for place in places:
+        if 8 + header - padding <= place < 8 + header:
+            continue  # blanks at the end of the header say nothing
+        bytes_ = bytearray(good)
+        bytes_[place] ^= 1 << (place % 8)
+        bad.write_bytes(bytes_)
+        with pytest.raises(CheckpointError):
+            read(bad)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.99, 0.99999])
+def test_a_file_cut_short_is_refused(saved: tuple[Path, Denoiser], share: float) -> None:
+    path, _ = saved
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_pretrained(path)
+
+
+def test_another_architecture_is_named(saved: tuple[Path, Denoiser]) -> None:
+    path, _ = saved
+    with pytest.raises(CheckpointError, match=r"another architecture: .*conv_in.weight is \(8, 1"):
+        load_weights(path, _model(width=16))
+    with pytest.raises(CheckpointError, match=r"lacks down\.1.*and \d+ more"):
+        load_weights(path, _model(blocks=2))
+
+
+def test_pickles_are_never_read(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (os.mkdir, (str(tmp_path / "sprung"),))
+
+    for name, data in [("a.pt", Trap()), ("b.safetensors", Trap())]:
+        path = tmp_path / name
+        path.write_bytes(pickle.dumps(data))
+        with pytest.raises(CheckpointError, match="pickle"):
+            load_pretrained(path)
+    torch.save({"w": torch.zeros(1)}, tmp_path / "c.pt")  # a zip file
+    with pytest.raises(CheckpointError, match="pickle"):
+        load_pretrained(tmp_path / "c.pt")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_foreign_and_newer_files(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"w": torch.zeros(1)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(CheckpointError, match="minidiff did not write it"):
+        load_pretrained(tmp_path / "foreign.safetensors")
+    write(tmp_path / "new.safetensors", {"w": torch.zeros(1)}, {"format": 99})
+    with pytest.raises(CheckpointError, match="update"):
+        read(tmp_path / "new.safetensors")
+
+
+def test_a_network_of_ones_own(tmp_path: Path) -> None:
+    model = Denoiser(torch.nn.Linear(2, 2), Schedule.linear(50))
+    save_weights(tmp_path / "own.safetensors", model)
+    with pytest.raises(CheckpointError, match="build that network yourself"):
+        load_pretrained(tmp_path / "own.safetensors")
+    other = Denoiser(torch.nn.Linear(2, 2), Schedule.linear(50))
+    load_weights(tmp_path / "own.safetensors", other)
+    assert torch.equal(model.net.weight, other.net.weight)
+
+
+def test_missing_weights_are_one_sentence(tmp_path: Path) -> None:
+    for name in ("no-such-model", tmp_path / "no.safetensors", "./no"):
+        with pytest.raises(CheckpointError, match=r"no weights called .*shipped are") as error:
+            load_pretrained(name)
+        assert "\n" not in str(error.value)
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+        load_pretrained(tmp_path)
+
+
+def test_latest_passes_over_what_is_broken(tmp_path: Path) -> None:
+    for step in (1, 2, 3):
+        write(tmp_path / f"step-{step:09d}.safetensors", {"w": torch.ones(9) * step}, {})
+    newest = tmp_path / "step-000000003.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-4])
+    assert latest(tmp_path).name == "step-000000002.safetensors"
+    for path in tmp_path.glob("step-*"):
+        path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="all are damaged"):
+        latest(tmp_path)
+
+
+def test_a_full_disk_leaves_the_older_file(tmp_path: Path) -> None:
+    """The limit on the size of a file stands in for the end of the disk."""
+    path = tmp_path / "w.safetensors"
+    write(path, {"w": torch.ones(10)}, {"version": "old"})
+    code = f"""
+import resource, torch
+from minidiff.checkpoint import CheckpointError, write
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+try:
+    write({str(path)!r}, {{"w": torch.ones(100_000)}}, {{"version": "new"}})
+except CheckpointError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "could not write" in done.stdout
+    assert "File too large" in done.stdout
+    assert read(path)[1]["version"] == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="could not write"):
+        write(tmp_path / "file" / "w.safetensors", {"w": torch.ones(1)}, {})
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(CheckpointError, match="could not write"):
+        write(tmp_path / "w.safetensors", {"w": torch.ones(1)}, {})
+
+
+def test_killed_in_the_middle_of_a_write(tmp_path: Path) -> None:
+    """A process that dies while it replaces a file again and again leaves a whole file."""
+    path = tmp_path / "w.safetensors"
+    write(path, {"w": torch.zeros(1)}, {"n": 0})
+    code = f"""
+import torch
+from minidiff.checkpoint import write
+for n in range(1, 10**9):
+    write({str(path)!r}, {{"w": torch.full((200_000,), n)}}, {{"n": n}})
+    print(n, flush=True)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for _ in range(20):
+        process.stdout.readline()
+    process.kill()
+    process.wait()
+    tensors, info = read(path)
+    assert info["n"] >= 20
+    assert tensors["w"].tolist() == [info["n"]] * 200_000
+
+
+def test_what_ships_can_be_loaded() -> None:
+    for name in available():
+        model = load_pretrained(name)
+        assert sum(p.numel() for p in model.net.parameters()) > 0
