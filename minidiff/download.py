@@ -6,6 +6,8 @@ import hashlib
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 
@@ -39,35 +41,42 @@ def fetch(url: str, path: Path, digest: str) -> Path:
     """The file at `path`, downloaded from `url` if it isn't there, and checked against `digest`.
 
     It grows under the name `path`.part, which a later call continues; only a complete file with the
-    right digest gets its own name.
+    right digest gets its own name. Processes that start together download it once.
     """
-    if path.exists():
-        check(path, digest)
-        return path
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _download(url, part)
-    except urllib.error.HTTPError as error:
-        raise DownloadError(
-            f"{url} answered {error.code} {error.reason}. {_by_hand(path)}"
-        ) from error
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", error)
-        raise DownloadError(f"cannot reach {url} ({reason}). {_by_hand(path)}") from error
-    except OSError as error:
-        raise DownloadError(
-            f"cannot write {part}: {error.strerror}. Set MINIDIFF_DATA to a folder you can write to"
-        ) from error
-    found = _hash(part, digest)
-    if found != digest:
-        part.unlink()  # continuing it would never end well
-        raise DownloadError(
-            f"what {url} sent is not the official {path.name}: its {_kind(digest)} is {found}, not "
-            f"{digest}. It was deleted; run again to retry."
-        )
-    os.replace(part, path)
+    if not path.exists():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _alone(path.parent):
+                if not path.exists():
+                    _download(url, path, digest)
+                    return path
+        except urllib.error.HTTPError as error:
+            raise DownloadError(
+                f"{url} answered {error.code} {error.reason}. {_by_hand(path)}"
+            ) from error
+        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            reason = getattr(error, "reason", error)
+            raise DownloadError(f"cannot reach {url} ({reason}). {_by_hand(path)}") from error
+        except OSError as error:
+            raise DownloadError(
+                f"cannot write to {path.parent}: {error.strerror}. "
+                "Set MINIDIFF_DATA to a folder you can write to."
+            ) from error
+    check(path, digest)
     return path
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time, where the system can (not on Windows, nor on every network disk)."""
+    with ExitStack() as stack:
+        with suppress(ImportError, OSError):
+            import fcntl
+
+            fd = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, fd)  # which also unlocks
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
 
 
 def _by_hand(path: Path) -> str:
@@ -77,7 +86,20 @@ def _by_hand(path: Path) -> str:
     )
 
 
-def _download(url: str, part: Path) -> None:
+def _download(url: str, path: Path, digest: str) -> None:
+    part = path.with_name(path.name + ".part")
+    _continue(url, part)
+    found = _hash(part, digest)
+    if found != digest:
+        part.unlink()  # continuing it would never end well
+        raise DownloadError(
+            f"what {url} sent is not the official {path.name}: its {_kind(digest)} is {found}, not "
+            f"{digest}. It was deleted; run again to retry."
+        )
+    os.replace(part, path)
+
+
+def _continue(url: str, part: Path) -> None:
     from tqdm import tqdm  # type: ignore[import-untyped]
 
     have = part.stat().st_size if part.exists() else 0

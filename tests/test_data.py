@@ -115,6 +115,18 @@ def test_altered_missing_and_unreachable(server, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_processes_that_start_together_download_once(server, tmp_path):
+    url, log = server
+    file = tmp_path / "file"
+    threads = [threading.Thread(target=fetch, args=(f"{url}/whole", file, SHA256)) for _ in "1234"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert file.read_bytes() == BODY
+    assert len(log) == 1
+
+
 def test_an_unwritable_folder_says_what_to_do(tmp_path):
     (tmp_path / "plain file").touch()
     with pytest.raises(DownloadError, match=r"cannot write .*MINIDIFF_DATA"):
