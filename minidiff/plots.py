@@ -261,6 +261,9 @@ class Animation:
     def __init__(self, webp: bytes, still: bytes, alt: str, width: int) -> None:
         self.webp, self.still, self.alt, self.width = webp, still, alt, width
 
+    def __repr__(self) -> str:
+        return f"Animation({self.alt!r})"
+
     def _repr_html_(self) -> str:
         from html import escape
 
