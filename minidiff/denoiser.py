@@ -110,13 +110,20 @@ class Denoiser(nn.Module):
     @property
     def self_conditioned(self) -> bool:
         """Whether the network takes its previous estimate of x_0 as `x_self` (Chen et al. 2022)."""
-        return bool(getattr(getattr(self.net, "config", None), "self_cond", False))
+        net = getattr(self.net, "module", self.net)  # looks through DistributedDataParallel
+        return bool(getattr(getattr(net, "config", None), "self_cond", False))
 
     # ------------------------------------------------------------------ inside
 
     def _ask(
         self, xt: Tensor, t: int | Tensor, cond: dict[str, Any]
     ) -> tuple[Tensor, Tensor | None]:
+        weight = next(self.parameters(), None)
+        if weight is not None and weight.device != xt.device:
+            raise ValueError(
+                f"xt is on {xt.device}, the network on {weight.device}; "
+                f"use xt.to({str(weight.device)!r}) or model.to({str(xt.device)!r})"
+            )
         if isinstance(t, int):
             index = torch.full((len(xt),), t - 1, device=xt.device)  # no copy from the host
         else:

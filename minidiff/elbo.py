@@ -18,6 +18,7 @@ from minidiff.process import (
     Gaussian,
     check_index,
     check_pair,
+    check_state,
     ddim_posterior,
     diffuse,
     marginal,
@@ -102,6 +103,7 @@ def prior_kl(schedule: Schedule, x0: Tensor) -> Tensor:
     >>> round(float(prior_kl(Schedule.linear(1000), torch.ones(1, 1))), 6)
     2e-05
     """
+    check_state(x0, "x0")
     q = marginal(schedule, x0.double(), schedule.T)
     return q.kl(Gaussian(torch.zeros_like(q.mean), torch.ones_like(q.var)))
 
@@ -161,7 +163,7 @@ def elbo(
     for t in range(1, schedule.T + 1):
         xt = diffuse(schedule, x0, t, randn(x0, generator))
         terms[t] = vlb_term(model, x0, xt, t, model(xt, t, **cond), levels)
-    return Elbo(terms, x0[0].numel() if len(x0) else x0.shape[1:].numel())
+    return Elbo(terms, x0.shape[1:].numel())
 
 
 def bits_per_dim(
@@ -196,6 +198,11 @@ def gamma(schedule: Schedule, sigma: Tensor) -> Tensor:
     >>> bool((g[2:] / ho[2:] - 1).abs().max() < 1e-6)
     True
     """
+    if sigma.shape != schedule.alpha_bar.shape:
+        raise ValueError(
+            f"sigma must hold T + 1 = {schedule.T + 1} numbers, indexed by t, "
+            f"got shape {tuple(sigma.shape)}"
+        )
     now, before = schedule.alpha_bar[1:], schedule.alpha_bar[:-1]
     var = sigma.double().cpu()[1:] ** 2
     if not bool((var > 0).all()):

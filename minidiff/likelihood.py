@@ -71,7 +71,7 @@ def log_likelihood(
     if noise not in ("rademacher", "gaussian"):
         raise ValueError(f'noise must be "rademacher" or "gaussian", got {noise!r}')
     check_state(x0, "x0")
-    schedule, dims = model.schedule, x0[0].numel()
+    schedule, dims = model.schedule, x0.shape[1:].numel()
     start, end = float(schedule.sigma[1]), float(schedule.sigma[-1])
     vectors = [randn(x0, generator) for _ in range(probes or 0)]
     if noise == "rademacher":

@@ -1,7 +1,7 @@
 """Training objectives. Each returns one number for each sample, (B,), to weight and average.
 
-All draw eps ~ N(0, I) once (from `generator`), form x_t, and ask the network once without
-clipping. t: (B,) in 1..T, from `minidiff.timesteps`.
+All draw eps ~ N(0, I) once (from `generator`), form x_t, and take the network's prediction there
+without clipping. t: (B,) in 1..T, from `minidiff.timesteps`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from minidiff.denoiser import Denoiser, Prediction
 from minidiff.elbo import vlb_term
-from minidiff.process import diffuse, randn
+from minidiff.process import cast, diffuse, randn
 from minidiff.schedule import Schedule
 
 
@@ -37,7 +37,7 @@ def loss_simple(
     (torch.Size([4096]), 1.0)
     """
     xt, eps = _noised(model.schedule, x0, t, generator)
-    return _simple(model, model(xt, t, clip=False, **cond), x0, xt, t, eps)
+    return _simple(model, _ask(model, xt, t, cond), x0, xt, t, eps)
 
 
 def loss_gamma(
@@ -59,7 +59,7 @@ def loss_gamma(
     [0.0, 0.0]
     """
     xt, eps = _noised(model.schedule, x0, t, generator)
-    error = (eps - model(xt, t, clip=False, **cond).eps) ** 2
+    error = (eps - _ask(model, xt, t, cond).eps) ** 2
     loss = error.flatten(1).mean(1)
     return loss if weights is None else loss * weights.to(loss)[t.to(loss.device)]
 
@@ -80,7 +80,7 @@ def loss_vlb(
     torch.Size([2])
     """
     xt, _ = _noised(model.schedule, x0, t, generator)
-    return _vlb(model, model(xt, t, clip=False, **cond), x0, xt, t)
+    return _vlb(model, _ask(model, xt, t, cond), x0, xt, t)
 
 
 def loss_hybrid(
@@ -108,7 +108,7 @@ def loss_hybrid(
             "twice the output channels"
         )
     xt, eps = _noised(model.schedule, x0, t, generator)
-    p = model(xt, t, clip=False, **cond)
+    p = _ask(model, xt, t, cond)
     frozen = Prediction(p.x0.detach(), p.eps.detach(), p.raw.detach(), p.values)
     return _simple(model, p, x0, xt, t, eps) + 0.001 * _vlb(model, frozen, x0, xt, t)
 
@@ -132,9 +132,9 @@ def loss_score(
     """
     xt, eps = _noised(model.schedule, x0, t, generator)
     rest = 1 - model.schedule.at(t, xt)
-    score = -model(xt, t, clip=False, **cond).eps / rest.sqrt()
+    score = -_ask(model, xt, t, cond).eps / rest.sqrt()
     error = rest * (score + eps / rest.sqrt()) ** 2
-    return error.to(x0.dtype).flatten(1).mean(1)
+    return cast(error, x0).flatten(1).mean(1)
 
 
 # ------------------------------------------------------- weights gamma_t of L_gamma, indexed by t
@@ -150,6 +150,8 @@ def weights_vlb(schedule: Schedule, variance: str = "small") -> Tensor:
     >>> bool(w[1] > w[1000])
     True
     """
+    if variance not in ("small", "large"):
+        raise ValueError(f'variance must be "small" or "large", got {variance!r}')
     var = (schedule.beta_tilde if variance == "small" else schedule.beta).clone()
     var[:2] = schedule.beta_tilde[2]
     return schedule.beta**2 / (2 * var * schedule.alpha * (1 - schedule.alpha_bar)).clamp(1e-300)
@@ -183,6 +185,20 @@ def _noised(
     return diffuse(schedule, x0, t, eps), eps
 
 
+def _ask(model: Denoiser, xt: Tensor, t: Tensor, cond: dict[str, Any]) -> Prediction:
+    """The prediction to train, unclipped. A self-conditioned network gets its own estimate of x_0,
+    without gradient, for the first half of the batch, and none for the rest (Chen et al. 2022, who
+    toss a coin for the whole batch: the same share, but a GPU would have to report the coin).
+    """
+    if model.self_conditioned and "x_self" not in cond:
+        half = (len(xt) + 1) // 2
+        first = {k: v[:half] if isinstance(v, Tensor) else v for k, v in cond.items()}
+        with torch.no_grad():
+            guess = model(xt[:half], t[:half], **first).x0
+        cond = {**cond, "x_self": torch.cat([guess, torch.zeros_like(xt[half:])])}
+    return model(xt, t, clip=False, **cond)
+
+
 def _simple(
     model: Denoiser, p: Prediction, x0: Tensor, xt: Tensor, t: Tensor, eps: Tensor
 ) -> Tensor:
@@ -192,4 +208,4 @@ def _simple(
 
 def _vlb(model: Denoiser, p: Prediction, x0: Tensor, xt: Tensor, t: Tensor) -> Tensor:
     nats = vlb_term(model, x0, xt, t, p)
-    return nats * (model.schedule.T / (math.log(2) * x0[0].numel()))
+    return cast(nats * (model.schedule.T / (math.log(2) * x0.shape[1:].numel())), x0)

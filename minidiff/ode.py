@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from minidiff.denoiser import Denoiser, Prediction
-from minidiff.process import cast, check_state
+from minidiff.process import cast, check_finite, check_state
 from minidiff.samplers import Step
 from minidiff.timesteps import check_tau, tau
 
@@ -139,6 +139,7 @@ def solve(
         else:
             x = (_euler if b == 0 else _ONE_STEP[method])(f, x, a, b)
         yield Step(s, cast(x / math.sqrt(1 + b**2), x_T), seen[0].x0)
+    check_finite(x)
 
 
 @torch.no_grad()
@@ -171,6 +172,7 @@ def encode(
     x = x0
     for a, b in pairwise(sigmas):
         x = (_euler if a == 0 else _ONE_STEP[method])(f, x, a, b)
+    check_finite(x)
     return cast(x / math.sqrt(1 + sigmas[-1] ** 2), x0)
 
 
@@ -232,5 +234,11 @@ def dopri5(f: Any, y: Any, start: float, end: float, rtol: float, atol: float) -
         raise ImportError("adaptive solving needs torchdiffeq: pip install torchdiffeq") from error
     first = y[0] if isinstance(y, tuple) else y
     grid = torch.tensor([start, end], dtype=torch.float64, device=first.device)
-    out = odeint(f, y, grid, method="dopri5", rtol=rtol, atol=atol)
+    try:
+        out = odeint(f, y, grid, method="dopri5", rtol=rtol, atol=atol)
+    except AssertionError as error:  # its way to say that no step is small enough
+        raise ValueError(
+            "the adaptive solver's step shrank to nothing: the network returned NaN or Inf, or "
+            f"is too rough for rtol = {rtol}, atol = {atol}"
+        ) from error
     return tuple(o[-1] for o in out) if isinstance(y, tuple) else out[-1]

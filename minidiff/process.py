@@ -158,7 +158,7 @@ def ddim_posterior(
     _check_xt(x0, xt)
     check_order(s, t)
     at, as_ = _alpha_bar(schedule, t, xt, "t"), _alpha_bar(schedule, s, xt, "s")
-    var = _sigma_squared(sigma, 1 - as_)
+    var = _sigma_squared(schedule, sigma, s, 1 - as_)
     if eps is None:
         eps = (xt - at.sqrt() * x0) / (1 - at).sqrt()
     return Gaussian(as_.sqrt() * x0 + (1 - as_ - var).sqrt() * eps, var)
@@ -184,7 +184,7 @@ def ddim_forward(
     at, as_ = _alpha_bar(schedule, t, xs, "t"), _alpha_bar(schedule, s, xs, "s")
     if isinstance(s, int) and s == 0:
         raise ValueError("s must be >= 1: given x_0, the kernel from s = 0 is marginal(x0, t)")
-    var = _sigma_squared(sigma, 1 - as_)
+    var = _sigma_squared(schedule, sigma, s, 1 - as_)
     k = (1 - as_ - var).sqrt()
     mean = at.sqrt() * x0 + (1 - at).sqrt() * k * (xs - as_.sqrt() * x0) / (1 - as_)
     return Gaussian(mean, (1 - at) * var / (1 - as_))
@@ -220,6 +220,15 @@ def check_pair(x: Tensor, y: Tensor, name: str) -> None:
         raise ValueError(f"{name} is on {y.device}, the rest on {x.device}; use .to({x.device})")
 
 
+def check_finite(x: Tensor) -> None:
+    """Refuse the end of a walk that is NaN or infinite; waits for a GPU, so once, at the end."""
+    if not bool(torch.isfinite(x).all()):
+        raise ValueError(
+            "the walk ended in NaN or Inf: the network is broken (untrained in half precision? "
+            "diverged?) or the state it started from is not finite"
+        )
+
+
 def check_order(s: Index, t: Index) -> None:
     """s < t, where it can be seen without waiting for a GPU."""
     if isinstance(s, int) and isinstance(t, int):
@@ -236,6 +245,10 @@ def check_index(t: Index, x: Tensor, low: int, high: int, name: str = "t") -> No
     """t in low..high and one number for each sample, where that costs no wait for a GPU."""
     if isinstance(t, int):
         value: int | None = t if not low <= t <= high else None
+    elif not isinstance(t, Tensor):
+        raise ValueError(
+            f"{name} must be a whole number or a tensor with one for each sample, got {t!r}"
+        )
     else:
         if t.ndim > 1 or (t.ndim == 1 and len(t) not in (1, len(x))):
             raise ValueError(
@@ -260,15 +273,21 @@ def _check_xt(x0: Tensor, xt: Tensor) -> None:
     check_pair(x0, xt, "xt")
 
 
-def _sigma_squared(sigma: float | Tensor, limit: Tensor) -> Tensor:
-    """sigma^2 as a tensor, refused where 1 - alpha_bar_s - sigma^2 would be negative."""
-    var = torch.as_tensor(sigma, dtype=torch.float64, device=limit.device) ** 2
-    var = var.reshape(-1, *(1,) * (limit.ndim - 1))
-    if limit.device.type == "cpu" or not isinstance(sigma, Tensor):
-        worst = float((var - limit).max())
-        if worst > 1e-12 * float(limit.max() + 1):
+def _sigma_squared(schedule: Schedule, sigma: float | Tensor, s: Index, rest: Tensor) -> Tensor:
+    """sigma^2 shaped like rest = 1 - alpha_bar_s, refused where it is larger than that.
+
+    Looked at in numbers that are on the CPU anyway: a sampler's loop must not wait for its GPU.
+    """
+    var = torch.as_tensor(sigma, dtype=torch.float64) ** 2
+    limit = 1 - schedule.alpha_bar[s] if isinstance(s, int) else rest.flatten()
+    if var.device.type == limit.device.type == "cpu":
+        bad = (var > limit + 1e-12) | var.isnan()
+        if bool(bad.any()):
+            v, most = (float(x.expand_as(bad)[bad].flatten()[0]) for x in (var, limit))
             raise ValueError(
-                f"sigma is too large: sigma^2 = {float(var.max()):.4g} but it may be at most "
-                f"1 - alpha_bar_s = {float(limit.min()):.4g}; take a smaller eta"
+                f"sigma is too large: sigma^2 = {v:.4g} but it may be at most "
+                f"1 - alpha_bar_s = {most:.4g}; take a smaller eta"
             )
-    return torch.minimum(var, limit)
+    if not isinstance(sigma, Tensor):
+        return torch.full_like(rest, float(sigma) ** 2).minimum(rest)
+    return var.to(rest.device).reshape(-1, *(1,) * (rest.ndim - 1)).minimum(rest)

@@ -17,6 +17,7 @@ from minidiff.denoiser import Denoiser, Prediction
 from minidiff.process import (
     Gaussian,
     cast,
+    check_finite,
     check_pair,
     check_state,
     ddim_posterior,
@@ -119,11 +120,7 @@ def _walk(
         if model.self_conditioned:
             cond = {**cond, "x_self": p.x0}
         yield Step(s, x, p.x0)
-    if not bool(torch.isfinite(x).all()):  # once, at the end: a check each step would stop the GPU
-        raise ValueError(
-            "the sampler ended in NaN or Inf: the network is broken (untrained in half "
-            "precision? diverged?) or x_T is not finite"
-        )
+    check_finite(x)
 
 
 def lerp(a: Tensor, b: Tensor, weight: float | Tensor) -> Tensor:
@@ -132,6 +129,7 @@ def lerp(a: Tensor, b: Tensor, weight: float | Tensor) -> Tensor:
     >>> lerp(torch.zeros(1, 2), torch.ones(1, 2), 0.25).tolist()
     [[0.25, 0.25]]
     """
+    check_state(a, "a")
     check_pair(a, b, "b")
     w = _per_sample(weight, a)
     return cast((1 - w) * a + w * b, a)
@@ -147,6 +145,7 @@ def slerp(a: Tensor, b: Tensor, weight: float | Tensor) -> Tensor:
     >>> round(float(x.norm()), 6)
     1.0
     """
+    check_state(a, "a")
     check_pair(a, b, "b")
     u, v = a.double().flatten(1), b.double().flatten(1)
     cos = (u * v).sum(1) / (u.norm(dim=1) * v.norm(dim=1)).clamp(min=1e-300)
@@ -183,6 +182,8 @@ def interpolate(
     torch.Size([5, 3])
     """
     check_pair(x0, y0, "y0")
+    if len(x0) != 1:
+        raise ValueError(f"interpolate takes one image, x0[None], got shape {tuple(x0.shape)}")
     xt = diffuse(model.schedule, x0, t, randn(x0, generator))
     yt = diffuse(model.schedule, y0, t, randn(y0, generator))
     n = len(weight)

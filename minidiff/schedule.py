@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Step = int | float | Tensor
+Time = int | float | Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +191,7 @@ class Schedule:
 
     # ------------------------------------------------------------------ look-up
 
-    def at(self, t: Step, x: Tensor) -> Tensor:
+    def at(self, t: Time, x: Tensor) -> Tensor:
         """alpha_bar_t as float64, shaped to multiply x: (1, 1, …) or (B, 1, …), on x's device.
 
         t is an int, a float, or a tensor of one number for each sample, in 0..T. Between the

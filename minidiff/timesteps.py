@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
 import torch
@@ -34,7 +33,8 @@ def tau(T: int | Schedule, S: int | None = None, spacing: str = "linear") -> lis
     """
     schedule = T if isinstance(T, Schedule) else None
     n = schedule.T if schedule is not None else T
-    assert isinstance(n, int)
+    if not isinstance(n, int) or n < 2:
+        raise ValueError(f"T must be a whole number of at least 2 steps, or a Schedule; got {T!r}")
     S = n if S is None else S
     if not isinstance(S, int) or not 1 <= S <= n:
         raise ValueError(f"S must be a whole number of steps in 1..{n}, got {S!r}")
@@ -60,7 +60,9 @@ def tau(T: int | Schedule, S: int | None = None, spacing: str = "linear") -> lis
 
 def check_tau(steps: list[int], T: int) -> list[int]:
     """The steps, refused unless they fall strictly to 0 and stay within T."""
-    steps = [int(t) for t in steps]
+    steps, given = [int(t) for t in steps], steps
+    if steps != given:
+        raise ValueError(f"tau must hold whole numbers, got {given}; round them")
     falls = all(a > b for a, b in pairwise(steps))
     if len(steps) < 2 or not falls or steps[-1] != 0 or steps[0] > T:
         shown = str(steps) if len(steps) < 12 else f"[{steps[0]}, {steps[1]}, …, {steps[-1]}]"
@@ -139,17 +141,17 @@ class LossAwareTimes:
         self.T = T
         self.history = history
         self.mix = mix
-        self.losses = torch.zeros(T, history, dtype=torch.float64)
-        self.counts = torch.zeros(T, dtype=torch.long)
+        # Rows are indexed by t. Row 0, the data's, takes what is not to be remembered.
+        self.losses = torch.zeros(T + 1, history, dtype=torch.float64)
+        self.counts = torch.zeros(T + 1, dtype=torch.long)
 
     def probabilities(self) -> Tensor:
-        """p_1..p_T, float64."""
-        if bool((self.counts < self.history).any()):
-            return torch.full((self.T,), 1 / self.T, dtype=torch.float64)
-        p = (self.losses**2).mean(1).sqrt()
-        total = p.sum()
-        p = p / total if total > 0 else torch.full_like(p, 1 / self.T)
-        return (1 - self.mix) * p + self.mix / self.T
+        """p_1..p_T, float64, on the device of the losses."""
+        p = (self.losses[1:] ** 2).mean(1).sqrt()
+        ready = (self.counts[1:] >= self.history).all() & (p.sum() > 0)
+        even = torch.full_like(p, 1 / self.T)
+        mixed = (1 - self.mix) * p / p.sum() + self.mix * even
+        return torch.where(ready, mixed, even)
 
     def sample(
         self,
@@ -159,24 +161,26 @@ class LossAwareTimes:
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
         """(t, w): n steps drawn from p, and w = 1/(T p_t)."""
-        p = self.probabilities()
-        if generator is not None:
-            p = p.to(generator.device)
-        i = torch.multinomial(p, n, replacement=True, generator=generator)
+        where = generator.device if generator is not None else device
+        u = torch.rand(n, device=where, generator=generator, dtype=torch.float64)
+        p = self.probabilities().to(where)
+        i = torch.searchsorted(p.cumsum(0), u, right=True).clamp(max=self.T - 1)
         return (i + 1).to(device), (1 / (self.T * p[i])).float().to(device)
 
     def update(self, t: Tensor, losses: Tensor) -> None:
-        """Remember unweighted losses, the newest `history` of each t. Moves them to the CPU."""
-        for i, loss in zip((t - 1).tolist(), losses.detach().double().tolist(), strict=True):
-            if not math.isfinite(loss):
-                continue
-            k = int(self.counts[i])
-            if k < self.history:
-                self.losses[i, k] = loss
-                self.counts[i] += 1
-            else:
-                self.losses[i] = torch.roll(self.losses[i], -1)
-                self.losses[i, -1] = loss
+        """Remember unweighted losses, the newest `history` of each t, on the device they are on.
+
+        Losses that are not finite are left out. Nothing waits for a GPU.
+        """
+        t, losses = t.reshape(-1), losses.detach().double().reshape(-1)
+        self.losses, self.counts = self.losses.to(losses.device), self.counts.to(losses.device)
+        t = torch.where(losses.isfinite(), t.to(losses.device), 0)
+        same = t[:, None] == t[None, :]
+        earlier = same.tril(-1).sum(1)  # how many of this batch came before, at the same t
+        slot = (self.counts[t] + earlier) % self.history
+        overwritten = same.sum(1) - earlier > self.history
+        self.losses[torch.where(overwritten, 0, t), slot] = losses.nan_to_num()
+        self.counts.index_add_(0, t, torch.ones_like(t))
 
     def state_dict(self) -> dict[str, Tensor]:
         """What a checkpoint must keep."""
