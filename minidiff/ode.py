@@ -234,8 +234,10 @@ def dopri5(f: Any, y: Any, start: float, end: float, rtol: float, atol: float) -
         raise ImportError("adaptive solving needs torchdiffeq: pip install torchdiffeq") from error
     first = y[0] if isinstance(y, tuple) else y
     grid = torch.tensor([start, end], dtype=torch.float64, device=first.device)
+    # A first step of our own: torchdiffeq's guess shoots far past the end where eps is near 0.
+    options = {"first_step": abs(end - start) / 100}
     try:
-        out = odeint(f, y, grid, method="dopri5", rtol=rtol, atol=atol)
+        out = odeint(f, y, grid, method="dopri5", rtol=rtol, atol=atol, options=options)
     except AssertionError as error:  # its way to say that no step is small enough
         raise ValueError(
             "the adaptive solver's step shrank to nothing: the network returned NaN or Inf, or "
