@@ -1,0 +1,313 @@
+"""The papers' tables from our own weights, one command each; every row is kept as it is measured.
+
+python benchmarks/tables.py floor     --weights cifar10     real images against real images
+python benchmarks/tables.py ddim      --weights cifar10     DDIM table 1: S x eta (and tau)
+python benchmarks/tables.py solvers   --weights cifar10     quality against network calls
+python benchmarks/tables.py nll       --weights cifar10     DDPM table 1, figure 5, table 4
+python benchmarks/tables.py likelihood --weights cifar10    ODE likelihood beside the bound
+python benchmarks/tables.py reconstruct --weights cifar10   DDIM table 2
+
+Needs the data, and for the first three inception768/, under $MINIDIFF_DATA. A run that is stopped
+goes on where it was: rows already in the file (same weights, n and seed) are not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from record import RESULTS, provenance, save
+from torch import Tensor
+
+import minidiff as md
+from minidiff.images import from_uint8, to_uint8
+from minidiff.metrics import evaluate
+
+ETAS: list[float | str] = [0.0, 0.2, 0.5, 1.0, "hat"]
+
+
+class Table:
+    """Rows of one file in results/, each saved at once."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.path = Path(args.out) if args.out else RESULTS / f"{args.data}_{args.table}.json"
+        self.head = provenance(args.device) | {
+            "weights": str(args.weights),
+            "weights_sha256": weights_digest(args.weights),
+            "seed": args.seed,
+        }
+        self.rows: list[dict[str, Any]] = []
+        if self.path.exists():
+            old = json.loads(self.path.read_text())
+            if old["weights_sha256"] == self.head["weights_sha256"]:
+                self.rows = old["rows"]
+
+    def measure(self, key: dict[str, Any], how: Callable[[], dict[str, Any]]) -> None:
+        """Measure one row, unless it is there."""
+        if any(all(row.get(k) == v for k, v in key.items()) for row in self.rows):
+            return
+        start = time.perf_counter()
+        row = key | how()
+        row["seconds_in_all"] = round(time.perf_counter() - start, 2)
+        self.rows.append(row)
+        save(self.path, self.head | {"rows": self.rows})
+        print({k: v for k, v in row.items() if not isinstance(v, list)}, flush=True)
+
+
+def weights_digest(weights: str) -> str:
+    return str(md.checkpoint.read_info(weights).get("sha256", weights))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("table", choices=TABLES)
+    parser.add_argument("--weights", default="cifar10")
+    parser.add_argument("--data", default="cifar10")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--n", type=int, default=10_000)
+    parser.add_argument("--batch", type=int, default=1000)
+    parser.add_argument("--steps", type=int, nargs="+")
+    parser.add_argument("--etas", nargs="+")
+    parser.add_argument("--spacing", nargs="+", default=["linear"])
+    parser.add_argument("--variances", nargs="+", default=["small", "large"])
+    parser.add_argument("--splits", nargs="+", default=["test", "train"])
+    parser.add_argument("--extractor", choices=["inception768", "fid"], default="inception768")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--no-clip", action="store_true")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out")
+    args = parser.parse_args()
+    args.batch = min(args.batch, args.n)
+    model = md.load_pretrained(args.weights, device=args.device)
+    model.clip = not args.no_clip
+    if args.device != "cpu":
+        model.net.to(memory_format=torch.channels_last)
+    if args.compile:
+        model.net = torch.compile(model.net)
+    with torch.no_grad():
+        TABLES[args.table](args, model, Table(args))
+
+
+def autocast(args: argparse.Namespace) -> Any:
+    if args.precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(torch.device(args.device).type, dtype=torch.bfloat16)
+
+
+def noise(args: argparse.Namespace, shape: tuple[int, ...]) -> Iterator[tuple[Tensor, Any]]:
+    """x_T and a generator, batch after batch: the same for every row of a table."""
+    for k in range(args.n // args.batch):
+        g = torch.Generator(args.device).manual_seed(args.seed * 1_000_003 + k)
+        yield torch.randn(args.batch, *shape, generator=g, device=args.device), g
+
+
+def samples(
+    args: argparse.Namespace, shape: tuple[int, ...], walk: Callable[[Tensor, Any], Tensor]
+) -> tuple[Tensor, float]:
+    """n uint8 samples and the seconds that they took, without the first batch's compilation."""
+    out, seconds = [], []
+    with autocast(args):
+        for x_T, g in noise(args, shape):
+            _sync(args)
+            start = time.perf_counter()
+            out.append(to_uint8(walk(x_T, g)))
+            _sync(args)
+            seconds.append(time.perf_counter() - start)
+    later = seconds[1:] or seconds
+    return torch.cat(out), sum(later) / len(later) * len(seconds)
+
+
+def _sync(args: argparse.Namespace) -> None:
+    if args.device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def quality(args: argparse.Namespace) -> Callable[[Tensor], dict[str, Any]]:
+    """Fréchet distance, KID and precision/recall against the training images."""
+    features = md.features
+    extractor = (
+        features.Inception768.load()
+        if args.extractor == "inception768"
+        else (features.InceptionFID.load())
+    )
+    extractor = extractor.to(args.device).eval()
+    reference = md.data.load(args.data, "train", device=args.device)
+
+    def measure(images: Tensor) -> dict[str, Any]:
+        return evaluate(images, reference, extractor, batch=500)
+
+    return measure
+
+
+# ------------------------------------------------------------------------------ the tables
+
+
+def floor(args: argparse.Namespace, model: md.Denoiser, table: Table) -> None:
+    """The test images against the training images: the best a sampler of the data could do."""
+    real = md.data.load(args.data, "test", device=args.device)
+    n = min(args.n, len(real))
+    table.measure({"n": n}, lambda: quality(args)(real.images[:n]))
+
+
+def ddim(args: argparse.Namespace, model: md.Denoiser, table: Table) -> None:
+    """DDIM table 1 and figure 4: S x eta x tau, with the seconds of sampling."""
+    measure, shape = quality(args), _shape(args)
+    etas = [e if e == "hat" else float(e) for e in args.etas or ETAS]
+    for S in args.steps or [10, 20, 50, 100]:
+        for spacing in args.spacing:
+            for eta in etas:
+                steps = md.tau(model.schedule, S=S, spacing=spacing)
+
+                def walk(x_T: Tensor, g: Any, steps: Any = steps, eta: Any = eta) -> Tensor:
+                    *_, last = md.ddim(model, x_T, steps, eta, generator=g)
+                    return last.x
+
+                def row(walk: Any = walk) -> dict[str, Any]:
+                    images, seconds = samples(args, shape, walk)
+                    x = images.float()
+                    return measure(images) | {
+                        "seconds_sampling": seconds,
+                        "pixel_mean": float(x.mean()),
+                        "pixel_std": float(x.std()),
+                    }
+
+                key = {"S": S, "eta": eta, "tau": spacing, "n": args.n, "clip": model.clip}
+                table.measure(key | {"precision": args.precision}, row)
+
+
+def solvers(args: argparse.Namespace, model: md.Denoiser, table: Table) -> None:
+    """Quality against network calls for the solvers of chapter 14."""
+    measure, shape = quality(args), _shape(args)
+    cost = {"euler": 1, "heun": 2, "dpm++": 1}
+    for calls in args.steps or [5, 10, 15, 20, 50]:
+        for method, each in cost.items():
+            for spacing in args.spacing:
+                S = (calls + each - 1) // each  # Heun's last step asks once
+                steps = md.tau(model.schedule, S=S, spacing=spacing)
+
+                def walk(x_T: Tensor, g: Any, steps: Any = steps, method: str = method) -> Tensor:
+                    *_, last = md.solve(model, x_T, steps, method, clip=model.clip)
+                    return last.x
+
+                def row(walk: Any = walk) -> dict[str, Any]:
+                    images, seconds = samples(args, shape, walk)
+                    return measure(images) | {"seconds_sampling": seconds}
+
+                key = {"method": method, "NFE": each * S - (each - 1), "S": S, "tau": spacing}
+                table.measure(key | {"n": args.n, "clip": model.clip}, row)
+
+
+def nll(args: argparse.Namespace, model: md.Denoiser, table: Table) -> None:
+    """The bound term by term, its rate and distortion, and the error of x0 at each t.
+
+    DDPM table 1 (NLL), figure 5 and table 4. Clipped x0, as in Ho et al.'s evaluation.
+    """
+    T, schedule = model.schedule.T, model.schedule
+    for split in args.splits:
+        x = from_uint8(_images(args, split))
+        bits = 1 / (x[0].numel() * math.log(2))
+        for variance in args.variances if not model.learns_variance else [model.variance]:
+            model.variance = variance
+
+            def row(x: Tensor = x, bits: float = bits) -> dict[str, Any]:
+                terms = torch.zeros(T + 1, len(x), dtype=torch.float64, device=x.device)
+                square = torch.zeros(T + 1, dtype=torch.float64, device=x.device)
+                eps_error = torch.zeros_like(square)
+                g = torch.Generator(args.device).manual_seed(args.seed)
+                for k in range(0, len(x), args.batch):
+                    x0 = x[k : k + args.batch]
+                    terms[0, k : k + args.batch] = md.prior_kl(schedule, x0)
+                    for t in range(1, T + 1):
+                        eps = md.randn(x0, g)
+                        xt = md.diffuse(schedule, x0, t, eps)
+                        with autocast(args):
+                            p = model(xt, t)
+                        terms[t, k : k + args.batch] = md.vlb_term(model, x0, xt, t, p)
+                        square[t] += ((p.x0 - x0) ** 2).double().mean((1, 2, 3)).sum()
+                        eps_error[t] += ((p.raw - eps) ** 2).double().mean((1, 2, 3)).sum()
+                total = terms.sum(0) * bits
+                rate = (terms[2:].sum() + terms[0].sum()) / len(x) * bits
+                return {
+                    "bits_per_dim": float(total.mean()),
+                    "standard_error": float(total.std() / len(x) ** 0.5),
+                    "rate": float(rate),
+                    "distortion": float(terms[1].mean() * bits),
+                    "L_T": float(terms[0].mean() * bits),
+                    "terms": [float(v) for v in terms.mean(1) * bits],
+                    "rmse_255": [float(v) for v in (square / len(x)).sqrt() * 127.5],
+                    "eps_mse": [float(v) for v in eps_error / len(x)],
+                }
+
+            key = {"split": split, "variance": variance, "n": len(x)}
+            table.measure(key | {"precision": args.precision}, row)
+
+
+def likelihood(args: argparse.Namespace, model: md.Denoiser, table: Table) -> None:
+    """ODE likelihood of dequantized images, one Rademacher probe, in bits/dim."""
+    for split in args.splits:
+        images = _images(args, split)
+
+        def row(images: Tensor = images) -> dict[str, Any]:
+            g = torch.Generator(args.device).manual_seed(args.seed)
+            bits, calls = [], []
+            for part in images.split(args.batch):
+                x = md.dequantize(part, g)
+                found = md.log_likelihood(model, x, generator=g, rtol=1e-4, atol=1e-4)
+                bits.append(found.bits_per_dim)
+                calls.append(found.calls)
+            every = torch.cat(bits)
+            return {
+                "bits_per_dim": float(every.mean()),
+                "standard_error": float(every.std() / len(every) ** 0.5),
+                "NFE": sum(calls) / len(calls),
+            }
+
+        table.measure({"split": split, "n": len(images), "rtol": 1e-4}, row)
+
+
+def reconstruct(args: argparse.Namespace, model: md.Denoiser, table: Table) -> None:
+    """DDIM table 2: encode and decode in S steps; mean squared error per dimension in [0, 1]."""
+    x0 = from_uint8(_images(args, "test"))
+    for S in args.steps or [10, 20, 50, 100, 200, 500, 1000]:
+        for method in ("euler", "heun"):
+
+            def row(S: int = S, method: str = method) -> dict[str, Any]:
+                errors = []
+                with autocast(args):
+                    for x in x0.split(args.batch):
+                        x_T = md.encode(model, x, S, method=method)
+                        back = md.decode(model, x_T, S, method=method)
+                        errors.append(((back - x) / 2).square().flatten(1).mean(1))
+                every = torch.cat(errors)
+                return {
+                    "mse": float(every.mean()),
+                    "standard_error": float(every.std() / len(every) ** 0.5),
+                }
+
+            if not (method == "heun" and S > 200):
+                key = {"S": S, "method": method, "n": len(x0), "precision": args.precision}
+                table.measure(key, row)
+
+
+def _shape(args: argparse.Namespace) -> tuple[int, ...]:
+    return tuple(md.data.load(args.data, "test").shape)
+
+
+def _images(args: argparse.Namespace, split: str) -> Tensor:
+    return md.data.load(args.data, split, device=args.device).images[: args.n]
+
+
+TABLES = {f.__name__: f for f in (floor, ddim, solvers, nll, likelihood, reconstruct)}
+
+if __name__ == "__main__":
+    main()
