@@ -1,6 +1,7 @@
 """The forward process: Gaussian algebra against recursion, Bayes and torch.distributions."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -50,7 +51,7 @@ def test_every_sigma_has_the_same_marginals(
     tau = md.tau(schedule.T, steps)
     ab = schedule.alpha_bar
     m, v = math.sqrt(float(ab[-1])), 1 - float(ab[-1])
-    for t, s in zip(tau, tau[1:], strict=False):
+    for t, s in pairwise(tau):
         sigma = sigma_of(schedule, t, s, kind)
         a, b, var = affine(
             lambda x, x0, t=t, s=s, sig=sigma: md.ddim_posterior(schedule, x0, x, t, s, sig)
