@@ -19,7 +19,7 @@ from minidiff.data import Images, from_uint8, load
 from minidiff.features import Classifier
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "minidiff" / "weights"
-EPOCHS = {"digits": 150, "mnist": 5, "fashion": 8}
+EPOCHS = {"digits": 150, "mnist": 2, "fashion": 8}
 
 
 def shifted(x0: Tensor, generator: torch.Generator) -> Tensor:
