@@ -1,0 +1,319 @@
+"""The U-Net: its sizes, its options, its promises about layout, precision and errors."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from minidiff.blocks import Attention, LinearAttention, channels_last_group_norm, sinusoidal
+from minidiff.unet import UNet, UNetConfig
+
+PRESETS = [
+    UNet.cifar10,
+    UNet.iddpm_cifar10,
+    UNet.digits,
+    UNet.fashion,
+    UNet.celeba64,
+    UNet.lsun256,
+]
+OPTIONS = {
+    "plain": {},
+    "labels": {"num_classes": 10},
+    "self-conditioning": {"self_cond": True},
+    "linear attention": {"linear_attention": (8,)},
+    "heads": {"head_dim": 8},
+    "scale and shift": {"scale_shift": True, "time": "iddpm", "symmetric": True},
+    "t/T in random frequencies": {"time": "random", "clock": 1e-3},
+    "log-SNR in learned frequencies": {
+        "time": "learned",
+        "clock": tuple(torch.linspace(9, -9, 1000).tolist()),
+    },
+    "learned variance": {"out_channels": 2},
+}
+
+
+def parameters(net):
+    return sum(p.numel() for p in net.parameters())
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler():
+    torch._dynamo.reset()  # its limit of recompilations counts over the whole process
+
+
+def on_meta(preset, **changes):
+    with torch.device("meta"):
+        return preset(**changes)
+
+
+def shake(net):
+    """Random weights of fan-in size everywhere, norms and biases too: no part can hide at zero."""
+    generator = torch.Generator().manual_seed(0)
+    for p in net.parameters():
+        scale = p[0].numel() ** -0.5 if p.ndim > 1 else 0.5
+        p.data.copy_(scale * torch.randn(p.shape, generator=generator) + (p.ndim == 1))
+    return net.eval()
+
+
+def inputs(net, batch=2):
+    c = net.config
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(batch, c.in_channels, c.size, c.size, generator=generator)
+    t = torch.randint(0, 1000, (batch,), generator=generator)
+    labels = torch.arange(batch) % (c.num_classes + 1) if c.num_classes else None
+    return x, t, labels
+
+
+# ---------------------------------------------------------------- sizes
+
+
+def test_parameter_counts_of_the_papers():
+    assert parameters(on_meta(UNet.cifar10)) == 35_746_307
+    assert parameters(on_meta(UNet.iddpm_cifar10)) == 52_546_438
+    assert parameters(on_meta(UNet.lsun256)) == 113_673_219
+    assert parameters(on_meta(UNet.celeba64)) == 78_700_803
+
+
+def test_six_single_head_attentions_in_ddpm():
+    net = on_meta(UNet.cifar10)
+    attentions = [m for m in net.modules() if isinstance(m, Attention)]
+    assert [m.head_dim for m in attentions] == [256] * 6
+    places = [row.shape for row in net.rows() if "Attention" in row.kind]
+    assert sorted(places) == [(256, 4, 4)] + [(256, 16, 16)] * 5
+
+
+def test_small_presets_fit_their_shipping_weight():
+    assert parameters(UNet.digits()) * 4 <= 2_000_000  # float32
+    assert parameters(UNet.fashion()) * 2 <= 6_000_000  # float16
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_rows_sum_to_the_network(preset):
+    net = on_meta(preset)
+    assert sum(row.parameters for row in net.rows()) == parameters(net)
+    text = net.describe().splitlines()
+    assert len(text) == len(net.rows()) + 2
+    assert f"{parameters(net):,}" in text[-1]
+
+
+@pytest.mark.parametrize("options", [*OPTIONS.values(), {"size": 16, "attention": (8,)}])
+def test_flops_are_those_of_torchs_counter(options):
+    net = UNet.digits(**options).eval()
+    x, t, labels = inputs(net, batch=1)
+    # the counter has no formula for the CPU's fused attention: let it see the two products
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        net(x, t, labels)
+    assert sum(row.flops for row in net.rows()) == counter.get_total_flops()
+
+
+def test_flops_of_the_cifar10_network():
+    net = UNet.cifar10().eval()
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+        net(*inputs(net, batch=1))
+    assert sum(row.flops for row in net.rows()) == counter.get_total_flops()
+
+
+# ---------------------------------------------------------------- every option
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
+def test_every_option_runs_compiles_and_learns(options):
+    net = shake(UNet.digits(**options))
+    c = net.config
+    x, t, labels = inputs(net)
+    out = net(x, t, labels)
+    assert out.shape == (2, c.out_channels, 8, 8)
+    assert out.isfinite().all()
+    compiled = torch.compile(net, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x, t, labels), out)
+    out.square().sum().backward()
+    silent = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
+    assert silent == []
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
+def test_config_survives_json(options):
+    config = UNet.digits(**options).config
+    assert UNetConfig(**json.loads(json.dumps(asdict(config)))) == config
+
+
+def test_training_graph_compiles_whole():
+    net = UNet.digits(num_classes=10).train()
+    torch.compile(net, fullgraph=True, backend="aot_eager")(*inputs(net)).sum().backward()
+    assert net.conv_in.weight.grad is not None
+
+
+@pytest.mark.parametrize("size", [(8, 8), (16, 16), (12, 20)])
+def test_any_size_the_strides_divide(size):
+    x = torch.randn(1, 1, *size)
+    assert UNet.digits()(x, torch.tensor([3])).shape == x.shape
+
+
+def test_integer_and_float_times_agree_and_matter():
+    net = shake(UNet.digits())
+    x, t, _ = inputs(net)
+    assert torch.equal(net(x, t), net(x, t.float()))
+    assert not torch.allclose(net(x, t), net(x, t + 1))
+
+
+def test_clock_table_is_read_at_t_and_between():
+    net = UNet.digits(time="random", clock=tuple(float(i) ** 2 for i in range(10)))
+    plain = UNet.digits(time="random", clock=0.5)
+    plain.features.frequency = net.features.frequency
+    table, factor = net.features, plain.features
+    assert torch.equal(table(torch.tensor([0, 3, 9])), factor(torch.tensor([0.0, 18.0, 162.0])))
+    assert torch.equal(table(torch.tensor([2.5])), factor(torch.tensor([13.0])))
+
+
+def test_sinusoidal_features_by_hand():
+    features = sinusoidal(torch.tensor([7]), 6)[0]
+    angles = torch.tensor([7.0, 7.0 / 100, 7.0 / 10000])
+    torch.testing.assert_close(features, torch.cat([angles.sin(), angles.cos()]))
+
+
+def test_linear_attention_weights_sum_to_one():
+    attention = LinearAttention(8, None, 4, 1e-6)
+    q, k, v = torch.randn(3, 2, 1, 9, 8)
+    out = attention.attend(q, k, torch.ones_like(v))
+    torch.testing.assert_close(out, torch.full_like(out, 8**-0.5))
+
+
+def test_labels_are_dropped_in_training_only():
+    net = UNet.digits(num_classes=3, label_dropout=1.0)
+    shake(net)
+    t, null = torch.tensor([5, 5]), torch.tensor([3, 3])
+    labels = torch.tensor([0, 1])
+    assert not torch.equal(net.embed(t, labels), net.embed(t, null))
+    net.train()
+    assert torch.equal(net.embed(t, labels), net.embed(t, null))
+
+
+def test_self_conditioning_without_a_guess_is_zeros():
+    net = shake(UNet.digits(self_cond=True))
+    x, t, _ = inputs(net)
+    assert torch.equal(net(x, t), net(x, t, x_self=torch.zeros_like(x)))
+    assert not torch.equal(net(x, t), net(x, t, x_self=x))
+
+
+def test_checkpointing_changes_memory_not_gradients():
+    net = shake(UNet.digits(dropout=0.0)).train()
+    x, t, _ = inputs(net)
+    net(x, t).square().sum().backward()
+    plain = {name: p.grad.clone() for name, p in net.named_parameters()}
+    net.zero_grad()
+    net.checkpointing = True
+    net(x, t).square().sum().backward()
+    for name, p in net.named_parameters():
+        torch.testing.assert_close(p.grad, plain[name])
+
+
+def test_near_zero_start():
+    net = UNet.digits()
+    x, t, _ = inputs(net)
+    assert net(x, t).abs().max() < 1e-3  # the output starts near 0,
+    assert net(x, t).abs().max() > 0  # but not at 0: every layer has a gradient at once
+    assert net.mid[0].attn.qkv.weight.abs().max() <= (6 / (48 + 48)) ** 0.5  # q, k, v one by one
+
+
+# ---------------------------------------------------------------- layout and precision
+
+
+def test_channels_last_throughout():
+    net = UNet.digits()
+    layouts = []
+    for module in net.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(
+                lambda m, args, out: layouts.append(
+                    out.is_contiguous(memory_format=torch.channels_last)
+                )
+            )
+    net(*inputs(net))
+    assert layouts
+    assert all(layouts)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("offset", [0.0, 30.0])
+def test_channels_last_group_norm_is_group_norm(layout, offset):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 12, 5, 4, generator=generator) + offset
+    x = x.contiguous(memory_format=layout).requires_grad_()
+    weight = torch.randn(12, generator=generator, requires_grad=True)
+    bias = torch.randn(12, generator=generator, requires_grad=True)
+    g = torch.randn(3, 12, 5, 4, generator=generator)
+    results = []
+    for norm in (
+        lambda: channels_last_group_norm(x, 4, weight, bias, 1e-6),
+        lambda: F.group_norm(x.double(), 4, weight.double(), bias.double(), 1e-6),
+    ):
+        y = norm()
+        grads = torch.autograd.grad((y * g).sum(), (x, weight, bias))
+        results.append([y.double(), *(grad.double() for grad in grads)])
+    assert channels_last_group_norm(x, 4, weight, bias, 1e-6).stride() == x.stride()
+    tolerance = 1e-5 if offset == 0 else 3e-3  # Σx² loses digits to a mean of 30 deviations
+    for mine, torchs in zip(*results, strict=True):
+        torch.testing.assert_close(mine, torchs, rtol=tolerance, atol=tolerance)
+
+
+def test_output_is_float32_under_autocast():
+    net = UNet.digits()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = net(*inputs(net))
+        assert net.embed(torch.tensor([3])).dtype == torch.float32
+    assert out.dtype == torch.float32
+
+
+def test_double_precision_goes_all_the_way():
+    net = shake(UNet.digits())
+    x, t, _ = inputs(net)
+    single = net(x, t)
+    double = net.double()(x.double(), t)
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(single.double(), double, rtol=1e-4, atol=1e-5)
+
+
+# ---------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments", "message"),
+    [
+        ({}, {"x": (2, 1, 8, 9)}, "9 is not a multiple of 2 .* 8 or 10 would fit"),
+        ({}, {"x": (2, 3, 8, 8)}, "takes 1 channels, got shape"),
+        ({}, {"x": (1, 8, 8)}, r"x must be \(B, 1, H, W\)"),
+        ({}, {"t": (3,)}, r"one entry per image, shape \(2,\), got shape \(3,\)"),
+        ({}, {"labels": (2,)}, "unconditional network"),
+        ({"num_classes": 10}, {}, r"0\.\.9, or 10 for no class; got none"),
+        ({"num_classes": 10}, {"labels": (1,)}, r"got shape \(1,\)"),
+        ({}, {"x_self": (2, 1, 8, 8)}, "self_cond=True"),
+        ({"self_cond": True}, {"x_self": (2, 1, 8, 9)}, "shape of x"),
+    ],
+)
+def test_errors_say_what_is_wrong_and_what_would_fit(options, arguments, message):
+    shapes = {"x": (2, 1, 8, 8), "t": (2,), **arguments}
+    tensors = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    if "labels" in tensors:
+        tensors["labels"] = tensors["labels"].long()
+    with pytest.raises(ValueError, match=message):
+        UNet.digits(**options)(**tensors)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 30}, "size must be a multiple of 8 .* got 30"),
+        ({"attention": (15,)}, r"attention at size 15, but the levels have sizes \(32, 16, 8, 4\)"),
+        ({"width": 48}, "48 channels, not a multiple of groups=32"),
+        ({"head_dim": 96}, "128 channels, not a multiple of head_dim=96"),
+        ({"time": "fourier"}, "time must be one of .* got 'fourier'"),
+        ({"time": "random"}, "clock=1/T feeds t/T"),
+    ],
+)
+def test_impossible_configurations(options, message):
+    with pytest.raises(ValueError, match=message):
+        UNetConfig(**options)
