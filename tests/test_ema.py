@@ -76,10 +76,15 @@ def test_averaged_gives_the_weights_back_even_after_an_error() -> None:
     ema = EMA(net, 0.9)
     with torch.no_grad():
         net.weight.fill_(3.0)
-    with pytest.raises(RuntimeError), ema.averaged(net) as averaged:
-        assert averaged is net
-        assert net.weight.mean().item() == 1.0
-        raise RuntimeError
+
+    def fail() -> None:
+        with ema.averaged(net) as averaged:
+            assert averaged is net
+            assert net.weight.mean().item() == 1.0
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert net.weight.mean().item() == 3.0
 
 
