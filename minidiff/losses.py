@@ -14,7 +14,7 @@ from torch import Tensor
 
 from minidiff.denoiser import Denoiser, Prediction
 from minidiff.elbo import vlb_term
-from minidiff.process import cast, diffuse, randn
+from minidiff.process import cast, check_state, diffuse, randn
 from minidiff.schedule import Schedule
 
 
@@ -181,6 +181,7 @@ def weights_min_snr(schedule: Schedule, limit: float = 5.0) -> Tensor:
 def _noised(
     schedule: Schedule, x0: Tensor, t: Tensor, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
+    check_state(x0, "x0")
     eps = randn(x0, generator)
     return diffuse(schedule, x0, t, eps), eps
 

@@ -116,7 +116,8 @@ def _walk(
     for t, s in pairwise(steps):
         p = model(x, t, **cond)
         g = rule(x, t, s, p)
-        x = cast(g.mean, x_T) if s == 0 or not noisy else g.sample(generator)
+        # The Gaussian is float64; the noise and the next state have the dtype of x_T.
+        x = cast(g.mean if s == 0 or not noisy else g.mean + g.std * randn(x, generator), x_T)
         if model.self_conditioned:
             cond = {**cond, "x_self": p.x0}
         yield Step(s, x, p.x0)
@@ -181,6 +182,7 @@ def interpolate(
     >>> last.x.shape
     torch.Size([5, 3])
     """
+    check_state(x0, "x0")
     check_pair(x0, y0, "y0")
     if len(x0) != 1:
         raise ValueError(f"interpolate takes one image, x0[None], got shape {tuple(x0.shape)}")
