@@ -71,7 +71,7 @@ def table(link: str) -> str:
     """The chapters as a Markdown table; `link` makes a link target out of a notebook's stem."""
     path = ROOT / "results" / "notebooks.json"
     seconds = json.loads(path.read_text())["seconds"] if path.exists() else {}
-    rows = ["| | Chapter | The question | On a laptop |", "|---|---|---|---|"]
+    rows = ["| No. | Chapter | The question | On a laptop |", "|---|---|---|---|"]
     for number, stem, title in chapters():
         time = f"{max(seconds[stem], 1):.0f} s" if stem in seconds else ""
         target = link.format(stem=stem)
