@@ -1,0 +1,115 @@
+"""The command line, from training on the digits to an exported model."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from minidiff.cli import main
+
+QUICK = ["--log_every", "2", "--sample_every", "0", "--validate_every", "0", "--batch", "8"]
+CONFIG = '''"""A tiny run."""
+network_options = {"width": 8, "mults": (1,), "attention": (), "blocks": 1}
+T = 50
+steps = 4
+'''
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "tiny.py").write_text(CONFIG)
+    out = folder / "run"
+    assert main(["train", str(folder / "tiny.py"), "--out", str(out), *QUICK]) == 0
+    return out
+
+
+def test_train_and_resume(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = str(run.parent / "tiny.py")
+    assert main(["train", config, "--out", str(run), *QUICK]) == 1
+    assert "--resume" in capsys.readouterr().err
+    assert main(["train", config, "--out", str(run), "--resume", "--steps", "6", *QUICK]) == 0
+    assert (run / "step-000000006.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.npz", "x.gif", "x.webp", "singles"])
+def test_sample(run: Path, tmp_path: Path, name: str) -> None:
+    out = tmp_path / "new" / name
+    assert main(["sample", str(run), "--n", "5", "--steps", "3", "--out", str(out)]) == 0
+    assert out.exists()
+    if name == "singles":
+        assert len(list(out.glob("*.png"))) == 5
+    if name == "x.npz":
+        import numpy as np
+
+        assert np.load(out)["images"].shape == (5, 8, 8, 1)
+
+
+def test_samples_do_not_depend_on_how_many_are_drawn_at_once(run: Path, tmp_path: Path) -> None:
+    from minidiff.checkpoint import load_pretrained
+    from minidiff.distributed import World
+    from minidiff.generate import Sampling, generate
+
+    model, one = load_pretrained(run), World(0, 1, torch.device("cpu"))
+    for how in (Sampling(steps=4), Sampling(steps=4, sampler="ancestral")):
+        few = generate(model, (1, 8, 8), 4, how, one, batch=4)
+        many = generate(model, (1, 8, 8), 10, how, one, batch=4)
+        assert torch.equal(few, many[:4])
+
+
+def test_nll_info_export(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = tmp_path / "nll.json"
+    command = ["nll", str(run), "--data", "digits", "--n", "6", "--json", str(result)]
+    assert main(command) == 0
+    assert json.loads(result.read_text())["bits/dim (bound)"] > 0
+    small = tmp_path / "small.safetensors"
+    card = ["--card", "data=eight by eight"]
+    assert main(["export", str(run), "--out", str(small), "--quantize", "int8", *card]) == 0
+    capsys.readouterr()
+    assert main(["info", str(small)]) == 0
+    shown = capsys.readouterr().out
+    assert "eight by eight" in shown
+    assert "parameters" in shown
+    assert main(["info"]) == 0
+    assert "torch" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        (["sample", "nothing"], 1, "no weights called 'nothing'"),
+        (["train", "no.py"], 1, "no such config"),
+        (["sample", "nothing", "--labels"], 2, "expected at least one"),
+        (["dance"], 2, "invalid choice"),
+        (["sample", "nothing", "--colour", "red"], 2, "unknown argument"),
+        (["sample", "nothing", "--out", "x.bmp"], 1, ".png, .npz"),
+        ([], 2, "COMMAND"),
+    ],
+)
+def test_errors_are_one_sentence(
+    command: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        got = main(command)
+    except SystemExit as stop:  # argparse
+        got = int(stop.code or 0)
+    assert got == code
+    assert words in capsys.readouterr().err
+
+
+def test_an_unwritable_folder(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blocked = run.parent / "tiny.py" / "x.png"
+    assert main(["sample", str(run), "--n", "1", "--steps", "2", "--out", str(blocked)]) == 1
+    assert "cannot read or write" in capsys.readouterr().err
+
+
+def test_help_has_examples() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "minidiff", "train", "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert "torchrun" in done.stdout
+    assert "--max_seconds" in done.stdout
