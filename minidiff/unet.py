@@ -179,9 +179,16 @@ class UNet(nn.Module):
 
     @classmethod
     def digits(cls, **changes: Any) -> UNet:
-        """8×8 grey digits, for two CPU cores and a minute."""
+        """8×8 grey digits, small enough to train on a processor in minutes: 284,513 parameters."""
         config = UNetConfig(
-            size=8, in_channels=1, out_channels=1, width=24, mults=(1, 2), attention=(4,), groups=8
+            size=8,
+            in_channels=1,
+            out_channels=1,
+            width=32,
+            mults=(1, 1),
+            blocks=1,
+            attention=(4,),
+            groups=8,
         )
         return cls(replace(config, **changes))
 
