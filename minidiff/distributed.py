@@ -1,7 +1,15 @@
 """Several processes, one a GPU: PyTorch's own tools (torchrun, DDP, FSDP2) behind five small names.
 
-Started by `torchrun --nproc_per_node=N -m minidiff train …`, each process finds its rank in the
-environment. Started plainly there is one process and nothing here does anything.
+One computer with N GPUs:
+
+    torchrun --nproc_per_node=N -m minidiff train CONFIG --out DIR
+
+M computers that share the folder DIR, with the same command on each (HOST is any one of them):
+
+    torchrun --nnodes=M --nproc_per_node=N --rdzv_backend=c10d --rdzv_endpoint=HOST:29500 \\
+        -m minidiff train CONFIG --out DIR
+
+Started plainly there is one process and nothing here does anything.
 """
 
 from __future__ import annotations
@@ -89,6 +97,7 @@ def shards(net: nn.Module) -> None:
     """FSDP2: cut the network, its gradients and its optimizer over the processes, in place."""
     from torch.distributed.fsdp import fully_shard
 
+    net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # FSDP2 wants it
     for stage in net.children():
         for block in stage if isinstance(stage, nn.ModuleList) else [stage]:
             if any(p.numel() for p in block.parameters()):

@@ -1,0 +1,76 @@
+"""One or several processes train; what test_distributed.py starts by torchrun.
+
+torchrun --nproc_per_node=2 tests/distributed_run.py MODE FOLDER
+"""
+
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from minidiff.config import TrainConfig
+from minidiff.data import load
+from minidiff.denoiser import Denoiser
+from minidiff.distributed import World, processes
+from minidiff.generate import Sampling, generate
+from minidiff.train import save, train
+from minidiff.trainer import Trainer
+
+CONFIG = TrainConfig(
+    network_options={"width": 8, "mults": (1,), "attention": (), "blocks": 1, "dropout": 0.0},
+    batch=16,
+    steps=6,
+    lr=1e-2,
+    log_every=2,
+    clip_grad=0.1,
+    sample_every=0,
+    validate_every=0,
+)
+
+
+def fixed_loss(model: Denoiser, x0: Tensor, t: Tensor, **_: Any) -> Tensor:
+    """A loss without chance in it, to compare runs with different numbers of processes."""
+    steps = torch.full((len(x0),), 7)
+    return ((model.net(x0, steps) - x0) ** 2).flatten(1).mean(1)
+
+
+def joint(folder: Path, world: World, fsdp: bool) -> None:
+    """Three steps on the joint batch in two parts; states with names that tell how it was made."""
+    trainer = Trainer(replace(CONFIG, fsdp=fsdp, accumulate=2), world, load("digits"))
+    trainer.loss = fixed_loss  # type: ignore[assignment]
+    batches = trainer.batches()
+    for _ in range(3):
+        trainer.step(batches)
+    save(trainer, folder / f"{world.size}{'-fsdp' if fsdp else ''}")
+    x = generate(trainer.model.eval(), (1, 8, 8), 10, Sampling(steps=3), world, batch=3)
+    if world.main:
+        torch.save(x, folder / f"samples-{world.size}{'-fsdp' if fsdp else ''}.pt")
+
+
+def main() -> None:
+    """Do what the mode says."""
+    mode, folder = sys.argv[1], Path(sys.argv[2])
+    torch.set_num_threads(1)
+    if mode == "joint":
+        with processes("cpu") as world:
+            joint(folder, world, fsdp=False)
+            if world.size > 1:
+                joint(folder, world, fsdp=True)
+    if mode == "train":
+        steps = int(sys.argv[3])
+        config = replace(CONFIG, steps=steps, times="loss-aware", T=50, save_every=2)
+        train(config, folder, resume=True, device="cpu", bar=False)
+    if mode == "die":
+        if os.environ["RANK"] == "1":
+            signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+            signal.setitimer(signal.ITIMER_REAL, 6.0)
+        train(replace(CONFIG, steps=10**6), folder, device="cpu", bar=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Two gloo processes on the CPU: the same gradients, the same samples, and no hanging."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed
+
+from minidiff.checkpoint import latest, read
+
+SCRIPT = Path(__file__).with_name("distributed_run.py")
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+pytestmark = pytest.mark.skipif(
+    not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
+    reason="this PyTorch was built without torch.distributed's gloo",
+)
+
+
+def _run(processes: int, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    start = TORCHRUN if processes == 2 else [sys.executable]
+    return subprocess.run(
+        [*start, str(SCRIPT), *arguments], capture_output=True, text=True, env=ENV, timeout=240
+    )
+
+
+def test_two_processes_are_one_with_the_joint_batch(tmp_path: Path) -> None:
+    """DDP and FSDP2, two parts a step, clipping, Adam and EMA: the same weights after 3 steps."""
+    for processes in (1, 2):
+        done = _run(processes, "joint", str(tmp_path))
+        assert done.returncode == 0, done.stderr
+    one, info = read(latest(tmp_path / "1"))
+    assert info["step"] == 3
+    for name in ("2", "2-fsdp"):
+        two, _ = read(latest(tmp_path / name))
+        assert one.keys() == two.keys()
+        for key, value in one.items():
+            torch.testing.assert_close(
+                two[key], value, rtol=1e-6, atol=1e-6, msg=f"{key} differs with {name}"
+            )
+        samples = torch.load(tmp_path / f"samples-{name}.pt", weights_only=True)
+        alone = torch.load(tmp_path / "samples-1.pt", weights_only=True)
+        torch.testing.assert_close(samples, alone, rtol=0, atol=1e-4)
+
+
+def test_resume_with_another_number_of_processes(tmp_path: Path) -> None:
+    """Two processes, then one; the loss-aware sampler of t goes along."""
+    for processes, steps in ((2, 2), (1, 4)):
+        done = _run(processes, "train", str(tmp_path), str(steps))
+        assert done.returncode == 0, done.stderr
+        tensors, info = read(latest(tmp_path))
+        assert info["step"] == steps
+        assert int(tensors["times/counts"].sum()) > 16 * (steps - 1)
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_killed_process_ends_the_job(tmp_path: Path) -> None:
+    start = time.monotonic()
+    done = _run(2, "die", str(tmp_path))
+    seconds = time.monotonic() - start
+    assert done.returncode != 0
+    assert "SIGKILL" in done.stderr or "Signal 9" in done.stderr
+    assert seconds < 80  # 6 s until the kill, the rest start and end
