@@ -70,6 +70,8 @@ def log_likelihood(
     """
     if noise not in ("rademacher", "gaussian"):
         raise ValueError(f'noise must be "rademacher" or "gaussian", got {noise!r}')
+    if probes is not None and probes < 1:
+        raise ValueError(f"probes must be at least 1, or None for the exact trace; got {probes}")
     check_state(x0, "x0")
     schedule, dims = model.schedule, x0.shape[1:].numel()
     start, end = float(schedule.sigma[1]), float(schedule.sigma[-1])

@@ -211,6 +211,7 @@ def solve_adaptive(
     >>> x0.shape, nfe > 6
     (torch.Size([1, 1]), True)
     """
+    check_state(x_T, "x_T")
     first, last = float(model.schedule.sigma[-1]), float(model.schedule.sigma[1])
     calls = 0
 
@@ -233,6 +234,8 @@ def dopri5(f: Any, y: Any, start: float, end: float, rtol: float, atol: float) -
     except ImportError as error:
         raise ImportError("adaptive solving needs torchdiffeq: pip install torchdiffeq") from error
     first = y[0] if isinstance(y, tuple) else y
+    if not first.numel():  # torchdiffeq finds no step for an empty batch
+        return y
     grid = torch.tensor([start, end], dtype=torch.float64, device=first.device)
     # A first step of our own: torchdiffeq's guess shoots far past the end where eps is near 0.
     options = {"first_step": abs(end - start) / 100}

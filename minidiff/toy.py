@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from minidiff.process import cast
+from minidiff.process import cast, check_order
 from minidiff.schedule import Schedule
 
 
@@ -35,10 +35,12 @@ class GaussianMixture:
         self.shape = means.shape[1:]
         self.means = means.double().flatten(1)  # (K, D)
         k = len(means)
-        self.var = (torch.as_tensor(std, dtype=torch.float64) ** 2).expand(k).to(means.device)
+        sd = torch.as_tensor(std, dtype=torch.float64)
         w = torch.ones(k) if weights is None else weights
-        if w.shape != (k,) or not bool((w > 0).all()) or not bool((self.var > 0).all()):
+        fits = w.shape == (k,) and sd.shape in ((), (1,), (k,))
+        if not fits or not bool((w > 0).all()) or not bool((sd > 0).all()):
             raise ValueError(f"weights and std must be positive, one for each of {k} components")
+        self.var = (sd**2).expand(k).to(means.device)
         self.weights = (w / w.sum()).double().to(means.device)
 
     def sample(
@@ -100,6 +102,7 @@ class GaussianMixture:
         """
         if len(xt) != 1:
             raise ValueError(f"reverse takes one x_t of shape (1, …), got {tuple(xt.shape)}")
+        check_order(s, t)
         qs = self.noised(schedule, s) if s else self
         # From x_s the noising to x_t is a schedule step of its own, with a = alpha_bar ratio.
         a = (schedule.alpha_bar[t] / schedule.alpha_bar[s]).reshape(1, 1).to(xt.device)
@@ -244,6 +247,8 @@ def silhouette(n: int, image: Tensor, generator: torch.Generator | None = None) 
     """
     h, w = image.shape
     weight = (image.double() - image.double().min()).flatten()
+    if not bool((weight > 0).any()):
+        raise ValueError("silhouette needs an image with bright and dark pixels, got one grey")
     i = torch.multinomial(weight, n, replacement=True, generator=generator)
     u = torch.rand(n, 2, generator=generator)
     x = (i % w + u[:, 0]) / w * 2 - 1
