@@ -14,8 +14,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+START = "Start here"  # chapter 0 is outside the numbering, so that chapter 1 is number 1
 PARTS = {
-    "Denoising diffusion probabilistic models": range(0, 10),
+    START: range(0, 1),
+    "Denoising diffusion probabilistic models": range(1, 10),
     "Denoising diffusion implicit models": range(10, 15),
     "At scale and in the field": range(15, 100),
 }
@@ -59,7 +61,8 @@ def toc() -> str:
     for caption, numbers in PARTS.items():
         stems = [stem for number, stem, _ in chapters() if number in numbers]
         if stems:
-            lines += [f"  - caption: {caption}", "    numbered: true", "    chapters:"]
+            numbered = [] if caption == START else ["    numbered: true"]
+            lines += [f"  - caption: {caption}", *numbered, "    chapters:"]
             lines += [f"      - file: notebooks/{stem}" for stem in stems]
     appendices = [name for name in APPENDICES if (ROOT / "book" / f"{name}.md").exists()]
     lines += ["  - caption: Appendices", "    chapters:"]
