@@ -90,7 +90,9 @@ def copies(net: nn.Module, world: World) -> nn.Module:
     if world.size == 1:
         return net
     cuda = [world.device.index] if world.device.type == "cuda" else None
-    return DistributedDataParallel(net, device_ids=cuda, gradient_as_bucket_view=True)
+    return DistributedDataParallel(
+        net, device_ids=cuda, broadcast_buffers=False, gradient_as_bucket_view=True
+    )
 
 
 def shards(net: nn.Module) -> None:

@@ -66,7 +66,8 @@ def train(
         trainer = Trainer(c, world, images, model)
         if folder:
             _open_folder(folder, trainer, resume)
-        held_out = _held_out(c, world.device) if data is None and world.main else None
+        everyone = world.main or c.fsdp  # with FSDP2 the network needs every process
+        held_out = _held_out(c, world.device) if data is None and everyone else None
         log = RunLog(folder, c.steps, trainer.steps_done, bar, world.main)
         clock = Clock(trainer)
         batches = trainer.batches()
@@ -84,7 +85,7 @@ def train(
                 with clock.aside():
                     if held_out and n % c.validate_every == 0:
                         log.write(n, trainer.validate(held_out))
-                    if folder and c.sample_every and n % c.sample_every == 0:
+                    if folder and everyone and c.sample_every and n % c.sample_every == 0:
                         _picture(trainer, folder)
                 late, signalled, due = False, False, False
                 if world.size == 1 or n % c.log_every == 0:  # the processes decide together
@@ -190,12 +191,11 @@ def _held_out(c: TrainConfig, device: torch.device) -> Images | Folder | None:
 
 
 def _picture(trainer: Trainer, folder: Path) -> None:
-    if trainer.world.main or trainer.config.fsdp:  # with FSDP2 the network needs every process
-        x = trainer.sample()
-        if trainer.world.main:
-            from .plots import save_image
+    x = trainer.sample()
+    if trainer.world.main:
+        from .plots import save_image
 
-            save_image(x, folder / f"samples-{trainer.steps_done:09d}.png", scale=2)
+        save_image(x, folder / f"samples-{trainer.steps_done:09d}.png", scale=2)
 
 
 def _stop_if_diverged(report: dict[str, Any], n: int, folder: Path | None) -> None:

@@ -46,6 +46,7 @@ def joint(folder: Path, world: World, fsdp: bool) -> None:
     batches = trainer.batches()
     for _ in range(3):
         trainer.step(batches)
+    trainer.validate(load("digits", "test"), 8)  # gives the weights back
     save(trainer, folder / f"{world.size}{'-fsdp' if fsdp else ''}")
     x = generate(trainer.model.eval(), (1, 8, 8), 10, Sampling(steps=3), world, batch=3)
     if world.main:
