@@ -71,13 +71,13 @@ class RunLog:
     def __init__(
         self, out: Path | None, steps: int, start: int, bar: bool, main: bool = True
     ) -> None:
-        wait = 0.5 if sys.stdout.isatty() else 20.0
+        wait = 0.5 if sys.stderr.isatty() else 20.0
         self.bar = tqdm(
             total=steps,
             initial=start,
             desc="training",
             unit="step",
-            file=sys.stdout,
+            file=sys.stderr,
             mininterval=wait,
             dynamic_ncols=True,
             disable=not (bar and main),
