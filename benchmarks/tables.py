@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import math
 import time
@@ -27,6 +28,7 @@ from record import RESULTS, provenance, save
 from torch import Tensor
 
 import minidiff as md
+import minidiff.checkpoint
 from minidiff.images import from_uint8, to_uint8
 from minidiff.metrics import evaluate
 
@@ -58,11 +60,17 @@ class Table:
         row["seconds_in_all"] = round(time.perf_counter() - start, 2)
         self.rows.append(row)
         save(self.path, self.head | {"rows": self.rows})
-        print({k: v for k, v in row.items() if not isinstance(v, list)}, flush=True)
+        print({k: v for k, v in row.items() if not isinstance(v, list | dict)}, flush=True)
 
 
 def weights_digest(weights: str) -> str:
-    return str(md.checkpoint.read_info(weights).get("sha256", weights))
+    """sha256 of the file that `load_pretrained` would read."""
+    path = Path(weights)
+    if path.is_dir():
+        path = md.checkpoint.latest(path)
+    elif not path.exists():
+        path = md.checkpoint.SHIPPED / f"{weights}.safetensors"
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def main() -> None:
@@ -78,12 +86,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+")
     parser.add_argument("--etas", nargs="+")
     parser.add_argument("--spacing", nargs="+", default=["linear"])
-    parser.add_argument("--variances", nargs="+", default=["small", "large"])
     parser.add_argument("--splits", nargs="+", default=["test", "train"])
     parser.add_argument("--extractor", choices=["inception768", "fid"], default="inception768")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--no-clip", action="store_true")
+    parser.add_argument("--methods", nargs="+")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out")
     args = parser.parse_args()
@@ -190,7 +198,8 @@ def solvers(args: argparse.Namespace, model: md.Denoiser, table: Table) -> None:
     measure, shape = quality(args), _shape(args)
     cost = {"euler": 1, "heun": 2, "dpm++": 1}
     for calls in args.steps or [5, 10, 15, 20, 50]:
-        for method, each in cost.items():
+        for method in args.methods or cost:
+            each = cost[method]
             for spacing in args.spacing:
                 S = (calls + each - 1) // each  # Heun's last step asks once
                 steps = md.tau(model.schedule, S=S, spacing=spacing)
@@ -210,46 +219,51 @@ def solvers(args: argparse.Namespace, model: md.Denoiser, table: Table) -> None:
 def nll(args: argparse.Namespace, model: md.Denoiser, table: Table) -> None:
     """The bound term by term, its rate and distortion, and the error of x0 at each t.
 
-    DDPM table 1 (NLL), figure 5 and table 4. Clipped x0, as in Ho et al.'s evaluation.
+    DDPM table 1 (NLL), figure 5 and table 4. x0 is clipped, as in Ho et al.'s evaluation. A fixed
+    variance is chosen after training, so "small" and "large" are both measured, on the same x_t.
     """
-    T, schedule = model.schedule.T, model.schedule
+    T = model.schedule.T
+    variances = [model.variance] if model.learns_variance else ["small", "large"]
     for split in args.splits:
         x = from_uint8(_images(args, split))
         bits = 1 / (x[0].numel() * math.log(2))
-        for variance in args.variances if not model.learns_variance else [model.variance]:
-            model.variance = variance
 
-            def row(x: Tensor = x, bits: float = bits) -> dict[str, Any]:
-                terms = torch.zeros(T + 1, len(x), dtype=torch.float64, device=x.device)
-                square = torch.zeros(T + 1, dtype=torch.float64, device=x.device)
-                eps_error = torch.zeros_like(square)
-                g = torch.Generator(args.device).manual_seed(args.seed)
-                for k in range(0, len(x), args.batch):
-                    x0 = x[k : k + args.batch]
-                    terms[0, k : k + args.batch] = md.prior_kl(schedule, x0)
-                    for t in range(1, T + 1):
-                        eps = md.randn(x0, g)
-                        xt = md.diffuse(schedule, x0, t, eps)
-                        with autocast(args):
-                            p = model(xt, t)
-                        terms[t, k : k + args.batch] = md.vlb_term(model, x0, xt, t, p)
-                        square[t] += ((p.x0 - x0) ** 2).double().mean((1, 2, 3)).sum()
-                        eps_error[t] += ((p.raw - eps) ** 2).double().mean((1, 2, 3)).sum()
-                total = terms.sum(0) * bits
-                rate = (terms[2:].sum() + terms[0].sum()) / len(x) * bits
-                return {
+        def row(x: Tensor = x, bits: float = bits) -> dict[str, Any]:
+            terms = {v: torch.zeros(T + 1, len(x), dtype=torch.float64) for v in variances}
+            square = torch.zeros(2, T + 1, dtype=torch.float64)  # of x0 and of eps
+            g = torch.Generator(args.device).manual_seed(args.seed)
+            for k in range(0, len(x), args.batch):
+                x0 = x[k : k + args.batch]
+                for v in variances:
+                    terms[v][0, k : k + args.batch] = md.prior_kl(model.schedule, x0).cpu()
+                for t in range(1, T + 1):
+                    eps = md.randn(x0, g)
+                    xt = md.diffuse(model.schedule, x0, t, eps)
+                    with autocast(args):
+                        p = model(xt, t)
+                    for v in variances:
+                        model.variance = v
+                        nats = md.vlb_term(model, x0, xt, t, p)
+                        terms[v][t, k : k + args.batch] = nats.cpu()
+                    square[0, t] += (p.x0 - x0).square().double().mean((1, 2, 3)).sum().cpu()
+                    square[1, t] += (p.eps - eps).square().double().mean((1, 2, 3)).sum().cpu()
+            result: dict[str, Any] = {}
+            for v in variances:
+                total = terms[v].sum(0) * bits
+                result[v] = {
                     "bits_per_dim": float(total.mean()),
                     "standard_error": float(total.std() / len(x) ** 0.5),
-                    "rate": float(rate),
-                    "distortion": float(terms[1].mean() * bits),
-                    "L_T": float(terms[0].mean() * bits),
-                    "terms": [float(v) for v in terms.mean(1) * bits],
-                    "rmse_255": [float(v) for v in (square / len(x)).sqrt() * 127.5],
-                    "eps_mse": [float(v) for v in eps_error / len(x)],
+                    "rate": float((total - terms[v][1] * bits).mean()),
+                    "distortion": float(terms[v][1].mean() * bits),
+                    "L_T": float(terms[v][0].mean() * bits),
+                    "terms": (terms[v].mean(1) * bits).tolist(),
                 }
+            result["rmse_255"] = ((square[0] / len(x)).sqrt() * 127.5).tolist()
+            result["eps_mse"] = (square[1] / len(x)).tolist()
+            return result
 
-            key = {"split": split, "variance": variance, "n": len(x)}
-            table.measure(key | {"precision": args.precision}, row)
+        key = {"split": split, "n": len(x), "clip": model.clip, "precision": args.precision}
+        table.measure(key, row)
 
 
 def likelihood(args: argparse.Namespace, model: md.Denoiser, table: Table) -> None:
@@ -279,7 +293,7 @@ def reconstruct(args: argparse.Namespace, model: md.Denoiser, table: Table) -> N
     """DDIM table 2: encode and decode in S steps; mean squared error per dimension in [0, 1]."""
     x0 = from_uint8(_images(args, "test"))
     for S in args.steps or [10, 20, 50, 100, 200, 500, 1000]:
-        for method in ("euler", "heun"):
+        for method in args.methods or ("euler", "heun"):
 
             def row(S: int = S, method: str = method) -> dict[str, Any]:
                 errors = []
