@@ -53,6 +53,9 @@ def randn(like: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """N(0, I) noise with the shape, dtype and device of `like`; the only source of noise here.
 
     A CPU generator serves tensors on any device, so that a seed means the same on a GPU.
+
+    >>> randn(torch.empty(2, 3), torch.Generator().manual_seed(0)).shape
+    torch.Size([2, 3])
     """
     device = generator.device if generator is not None else like.device
     noise = torch.randn(like.shape, generator=generator, dtype=like.dtype, device=device)

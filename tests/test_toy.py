@@ -192,7 +192,7 @@ def test_a_small_network_learns_two_moons() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert sum(losses[-50:]) / 50 < 0.65 * sum(losses[:10]) / 10
 
 
