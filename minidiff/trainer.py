@@ -85,8 +85,9 @@ class Trainer:
             x0, labels = next(batches)
             t, w = self.times.sample(len(x0), device=x0.device, generator=self.generator)
             cond = {"labels": labels} if self.labelled else {}
-            with self.autocast(), self.sync_gradients(part == parts - 1):
-                losses = self.loss(self.learner, x0, t, generator=self.generator, **cond)
+            with self.sync_gradients(part == parts - 1):
+                with self.autocast():
+                    losses = self.loss(self.learner, x0, t, generator=self.generator, **cond)
                 weighted = w * losses
                 self.scaler.scale(weighted.mean() / parts).backward()
             self.meter.add_losses(t, weighted.detach(), losses.detach())
