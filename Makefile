@@ -9,7 +9,7 @@ BOOKOPTS ?=
 PINS ?= -c constraints.txt
 export MPLBACKEND = agg
 
-.PHONY: book test notebooks site-test pins clean
+.PHONY: book test notebooks pictures site-test pins clean
 
 book: $(INSTALLED)
 	@$(BIN)/python tools/doctor.py
@@ -32,6 +32,11 @@ notebooks: $(INSTALLED)
 	@$(BIN)/python tools/doctor.py
 	$(BIN)/python tools/notebooks.py run --record
 	$(BIN)/python tools/chapters.py
+
+# The pictures of README.md and of the first page, drawn by the shipped weights.
+pictures: $(INSTALLED)
+	$(BIN)/python -m minidiff sample digits --n 64 --steps 50 --scale 4 --out book/images/digits.png
+	$(BIN)/python -m minidiff sample digits --n 32 --steps 50 --scale 8 --out book/images/digits.webp
 
 # Opens every built page in headless Chromium, if there is one.
 site-test: book
