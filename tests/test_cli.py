@@ -77,6 +77,15 @@ def test_nll_info_export(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "torch" in capsys.readouterr().out
 
 
+def test_evaluate(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "quality.json"
+    how = ["--data", "digits", "--n", "40", "--steps", "2", "--json", str(out)]
+    assert main(["evaluate", str(run), *how]) == 0
+    result = json.loads(out.read_text())
+    assert result["n_samples"] == 40
+    assert result["Fréchet distance (classifier features)"] > 0
+
+
 @pytest.mark.parametrize(
     ("command", "code", "words"),
     [

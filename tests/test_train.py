@@ -21,7 +21,7 @@ from minidiff.denoiser import Denoiser
 from minidiff.distributed import World
 from minidiff.schedule import Schedule
 from minidiff.train import Diverged, Stopped, train
-from minidiff.trainer import Trainer, data_order
+from minidiff.trainer import Trainer, best_precision, data_order
 
 ONE = World(0, 1, torch.device("cpu"))
 TINY = TrainConfig(
@@ -272,3 +272,18 @@ def test_overrides() -> None:
 def test_batch_must_fit_the_processes() -> None:
     with pytest.raises(ValueError, match="multiple of processes"):
         Trainer(replace(TINY, accumulate=3), ONE, load("digits"))
+
+
+def test_half_precision_scales_its_loss_and_resumes(tmp_path: Path) -> None:
+    """The way of GPUs without bf16, tried on the CPU."""
+    config = replace(TINY, precision="fp16")
+    train(config, tmp_path / "whole", bar=False)
+    train(replace(config, steps=3), tmp_path / "parts", bar=False)
+    train(config, tmp_path / "parts", resume=True, bar=False)
+    assert read(latest(tmp_path / "parts"))[1]["scaler"]["scale"] > 1
+    assert _same(latest(tmp_path / "whole"), latest(tmp_path / "parts"))
+
+
+def test_precision_follows_the_device() -> None:
+    assert best_precision("auto", ONE.device) == "fp32"
+    assert best_precision("bf16", ONE.device) == "bf16"
