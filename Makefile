@@ -7,7 +7,8 @@ INSTALLED := .venv/.installed
 BOOKOPTS ?=
 # make PINS= installs the newest versions that requirements.txt allows
 PINS ?= -c constraints.txt
-export MPLBACKEND = agg
+# a backend chosen outside would keep figures out of the notebooks
+unexport MPLBACKEND
 
 .PHONY: book test notebooks pictures site-test pins clean
 
