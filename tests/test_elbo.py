@@ -132,6 +132,15 @@ def test_gradients_are_finite_at_the_edges_and_far_away(std: float, dtype: torch
     assert float(mean.grad[1]) > 0  # the data are at -1, the mean at 1: go down
 
 
+def test_a_bin_too_small_to_see_has_a_finite_price() -> None:
+    std = torch.tensor([[1e20]], dtype=torch.float64, requires_grad=True)
+    nll = md.decoder_nll(Gaussian(torch.zeros(1, 1).double(), std**2), GRID[100].reshape(1, 1))
+    nll.sum().backward()
+    assert std.grad is not None
+    assert math.isfinite(float(nll.detach()))
+    assert math.isfinite(float(std.grad))
+
+
 @pytest.mark.parametrize("shape", [VECTORS, IMAGES])
 def test_without_levels_the_decoder_is_a_density(shape: tuple[int, ...]) -> None:
     x, mean = noise(2, *shape)
