@@ -1,0 +1,60 @@
+"""The log of a training run as one file in results/.
+
+python benchmarks/training_record.py runs/cifar10 --gpus 2 --hardware "2 x NVIDIA H200"
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from record import save
+
+
+def main() -> None:
+    """Keep the configuration, and of each stretch its seconds, speed, losses and validation."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--gpus", type=int, required=True)
+    parser.add_argument("--hardware", required=True)
+    parser.add_argument("--torch", required=True)
+    parser.add_argument("--out", default="cifar10_training.json")
+    args = parser.parse_args()
+    config = json.loads((args.run / "config.json").read_text())
+    log = [json.loads(line) for line in (args.run / "log.jsonl").read_text().splitlines()]
+    train = [row for row in log if "loss" in row]
+    starts = [
+        i for i, row in enumerate(train) if i == 0 or row["seconds"] < train[i - 1]["seconds"]
+    ]
+    stretches = []
+    for first, end in zip(starts, [*starts[1:], len(train)], strict=True):
+        rows = train[first:end]
+        before = train[first - 1]["step"] if first else 0
+        rates = sorted(row["images_per_second"] for row in rows[1:])
+        stretches.append(
+            {
+                "steps": rows[-1]["step"] - before,
+                "images": (rows[-1]["step"] - before) * config["batch"],
+                "seconds": rows[-1]["seconds"],
+                "gpus": args.gpus,
+                "images_per_second_median": rates[len(rates) // 2],
+            }
+        )
+    keep = ("step", "loss", "grad_norm", "lr", "images_per_second", "mfu", "loss_by_log_snr")
+    result = {
+        "command": "torchrun --nproc_per_node=2 -m minidiff train configs/cifar10_h200.py",
+        "hardware": args.hardware,
+        "versions": {"torch": args.torch},
+        "config": config,
+        "stretches": stretches,
+        "images": sum(s["images"] for s in stretches),
+        "gpu_hours": sum(s["seconds"] * s["gpus"] for s in stretches) / 3600,
+        "validation": [row for row in log if "val_loss" in row],
+        "log": [{k: row[k] for k in keep if k in row} for row in train[3::4]],
+    }
+    print(save(args.out, result), stretches)
+
+
+if __name__ == "__main__":
+    main()
