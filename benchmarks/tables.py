@@ -64,13 +64,16 @@ class Table:
 
 
 def weights_digest(weights: str) -> str:
-    """sha256 of the file that `load_pretrained` would read."""
+    """sha256 of the tensors that `load_pretrained` would read, whatever their model card says."""
     path = Path(weights)
     if path.is_dir():
         path = md.checkpoint.latest(path)
     elif not path.exists():
         path = md.checkpoint.SHIPPED / f"{weights}.safetensors"
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    for name, tensor in sorted(md.checkpoint.read(path)[0].items()):
+        digest.update(name.encode() + tensor.contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def main() -> None:
