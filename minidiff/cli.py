@@ -144,7 +144,7 @@ def _sampling(p: argparse.ArgumentParser, n: int) -> None:
     p.add_argument("--n", type=int, default=n, help="number of images")
     p.add_argument("--steps", type=int, default=50, help="network calls for one image")
     p.add_argument("--spacing", default="linear", help="of the steps in 1..T (see minidiff.tau)")
-    p.add_argument("--sampler", default="ddim", choices=("ddim", "ancestral"))
+    p.add_argument("--sampler", default="ddim", help="or ancestral, or a solver: dpm++, heun, …")
     p.add_argument("--eta", type=float, default=0.0, help="0: deterministic DDIM; 1: DDPM")
     p.add_argument("--labels", type=int, nargs="+", help="classes to draw, for conditional models")
     p.add_argument("--guidance", type=float, default=0.0, help="w of classifier-free guidance")

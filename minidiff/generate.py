@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .denoiser import Denoiser, guide
 from .distributed import World
+from .ode import SOLVERS, solve
 from .samplers import Step, ancestral, ddim
 from .timesteps import tau
 
@@ -28,14 +29,15 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.sampler not in ("ddim", "ancestral"):
-            raise ValueError(f"sampler must be ddim or ancestral, got {self.sampler!r}")
+        known = ("ddim", "ancestral", *SOLVERS)
+        if self.sampler not in known:
+            raise ValueError(f"sampler must be one of {', '.join(known)}; got {self.sampler!r}")
 
     def walk(
         self, model: Denoiser, x_T: Tensor, generator: torch.Generator, first: int = 0
     ) -> Iterator[Step]:
         """The sampler's steps from x_T; its images are number `first` and following."""
-        times = tau(model.schedule.T, S=self.steps, spacing=self.spacing)
+        times = tau(model.schedule, S=self.steps, spacing=self.spacing)
         classes = getattr(getattr(model.net, "config", None), "num_classes", 0)
         if classes:
             known = self.labels or range(classes)
@@ -47,7 +49,9 @@ class Sampling:
             raise ValueError("this model knows no classes: leave labels and guidance out")
         if self.sampler == "ddim":
             return ddim(model, x_T, times, self.eta, generator=generator)
-        return ancestral(model, x_T, times, generator=generator)
+        if self.sampler == "ancestral":
+            return ancestral(model, x_T, times, generator=generator)
+        return solve(model, x_T, times, self.sampler, clip=model.clip)
 
 
 def generate(
