@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .denoiser import Denoiser
-from .schedule import Schedule
-from .unet import UNet
-from .unet_config import UNetConfig
+from minidiff.denoiser import Denoiser
+from minidiff.schedule import Schedule
+from minidiff.unet import UNet
+from minidiff.unet_config import UNetConfig
 
 FORMAT = 1  # raised when an older reader could misread a newer file
 SHIPPED = Path(__file__).parent / "weights"
@@ -139,7 +139,7 @@ def load_pretrained(
     """
     path = _find(name_or_path)
     if path is None:
-        from .compat import load_from_hub
+        from minidiff.compat import load_from_hub
 
         model: Denoiser = load_from_hub(str(name_or_path))
     else:

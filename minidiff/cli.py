@@ -28,8 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if rest and args.command != "train":
         return _say(f"unknown argument {rest[0]} (see --help)", 2)
     try:
-        from . import commands
-        from .train import Stopped
+        from minidiff import commands
+        from minidiff.train import Stopped
     except ModuleNotFoundError as error:
         return _say(f"the package {error.name!r} is missing: pip install -r requirements.txt")
     try:

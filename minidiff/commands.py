@@ -14,15 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checkpoint import available, load_pretrained, read_info, save_weights
-from .config import make_config, read_config, read_overrides
-from .data import load, to_uint8
-from .denoiser import Denoiser
-from .distributed import World, processes
-from .elbo import bits_per_dim
-from .generate import Sampling, generate
-from .train import Diverged
-from .train import train as run_training
+from minidiff.checkpoint import available, load_pretrained, read_info, save_weights
+from minidiff.config import make_config, read_config, read_overrides
+from minidiff.data import load, to_uint8
+from minidiff.denoiser import Denoiser
+from minidiff.distributed import World, processes
+from minidiff.elbo import bits_per_dim
+from minidiff.generate import Sampling, generate
+from minidiff.train import Diverged
+from minidiff.train import train as run_training
 
 EXPECTED = (Diverged, torch.OutOfMemoryError)  # errors that one sentence explains
 
@@ -39,7 +39,7 @@ def sample(args: Namespace) -> None:
     kind = args.out.suffix.lower()
     if kind not in (".png", ".npz", ".gif", ".webp", ""):
         raise ValueError(f"--out must end in .png, .npz, .gif or .webp or be a folder: {args.out}")
-    from .plots import save_animation, save_image
+    from minidiff.plots import save_animation, save_image
 
     args.out.parent.mkdir(parents=True, exist_ok=True)
     if kind in (".gif", ".webp"):
@@ -67,8 +67,8 @@ def sample(args: Namespace) -> None:
 
 def evaluate(args: Namespace) -> None:
     """Measure samples against a data set."""
-    from .features import Classifier, Inception768, InceptionFID
-    from .metrics import evaluate
+    from minidiff.features import Classifier, Inception768, InceptionFID
+    from minidiff.metrics import evaluate
 
     extractors: dict[str, Any] = {
         "inception2048": InceptionFID.load,
@@ -92,7 +92,7 @@ def evaluate(args: Namespace) -> None:
 
 def nll(args: Namespace) -> None:
     """Bits per dimension of held-out images, by the bound or by the ODE."""
-    from .likelihood import dequantize, log_likelihood
+    from minidiff.likelihood import dequantize, log_likelihood
 
     with _model(args) as (model, world):
         held_out = load(args.data, args.split, world.device)

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from .names import DIFFUSERS, OLD, PORT, State, fill, rename, translate
-from .unet import UNet, UNetConfig
+from minidiff.names import DIFFUSERS, OLD, PORT, State, fill, rename, translate
+from minidiff.unet import UNet, UNetConfig
 
 if TYPE_CHECKING:
-    from .denoiser import Denoiser
+    from minidiff.denoiser import Denoiser
 
 # Settings of UNet2DModel that minidiff's network has in one way only.
 FIXED = {
@@ -164,7 +164,7 @@ def load_folder(folder: str | Path) -> Denoiser:
     """
     from safetensors.torch import load_file
 
-    from .denoiser import Denoiser
+    from minidiff.denoiser import Denoiser
 
     folder = Path(folder)
     places = [p for p in (folder, folder / "unet") if (p / "config.json").exists()]
@@ -186,7 +186,7 @@ def load_folder(folder: str | Path) -> Denoiser:
 
 def _denoiser_options(scheduler: Mapping[str, Any]) -> dict[str, Any]:
     """Their scheduler's configuration as the arguments of our Denoiser."""
-    from .schedule import Schedule
+    from minidiff.schedule import Schedule
 
     s = {  # the defaults of their DDPMScheduler
         "num_train_timesteps": 1000,

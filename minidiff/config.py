@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from .denoiser import Denoiser
-from .schedule import Schedule
-from .unet import UNet
+from minidiff.denoiser import Denoiser
+from minidiff.schedule import Schedule
+from minidiff.unet import UNet
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 LOSSES = ("simple", "gamma", "vlb", "hybrid")

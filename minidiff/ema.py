@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from .distributed import fill
+from minidiff.distributed import fill
 
 
 class EMA:

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .denoiser import Denoiser, guide
-from .distributed import World
-from .ode import SOLVERS, solve
-from .samplers import Step, ancestral, ddim
-from .timesteps import tau
+from minidiff.denoiser import Denoiser, guide
+from minidiff.distributed import World
+from minidiff.ode import SOLVERS, solve
+from minidiff.samplers import Step, ancestral, ddim
+from minidiff.timesteps import tau
 
 
 @dataclass(frozen=True)

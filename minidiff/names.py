@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from .unet import UNet, UNetConfig
+from minidiff.unet import UNet, UNetConfig
 
 State = dict[str, Tensor]
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import torch
 
-from . import checkpoint
-from .config import TrainConfig
-from .data import Folder, Images, load
-from .denoiser import Denoiser
-from .distributed import processes
-from .runlog import RunLog
-from .speed import peak_flops, training_flops
-from .trainer import Trainer
+from minidiff import checkpoint
+from minidiff.config import TrainConfig
+from minidiff.data import Folder, Images, load
+from minidiff.denoiser import Denoiser
+from minidiff.distributed import processes
+from minidiff.runlog import RunLog
+from minidiff.speed import peak_flops, training_flops
+from minidiff.trainer import Trainer
 
 BAD_STEPS = 20  # so many skipped steps in a row end a run
 
@@ -193,7 +193,7 @@ def _held_out(c: TrainConfig, device: torch.device) -> Images | Folder | None:
 def _picture(trainer: Trainer, folder: Path) -> None:
     x = trainer.sample()
     if trainer.world.main:
-        from .plots import save_image
+        from minidiff.plots import save_image
 
         save_image(x, folder / f"samples-{trainer.steps_done:09d}.png", scale=2)
 

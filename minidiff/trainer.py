@@ -17,17 +17,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import checkpoint
-from .config import TrainConfig, make_model
-from .data import Folder, Images
-from .denoiser import Denoiser
-from .distributed import World, copies, fill, shards, whole
-from .elbo import prior_kl
-from .ema import EMA
-from .losses import loss_gamma, loss_hybrid, loss_simple, loss_vlb
-from .runlog import Meter
-from .samplers import ddim
-from .timesteps import LossAwareTimes, StratifiedTimes, UniformTimes, tau
+from minidiff import checkpoint
+from minidiff.config import TrainConfig, make_model
+from minidiff.data import Folder, Images
+from minidiff.denoiser import Denoiser
+from minidiff.distributed import World, copies, fill, shards, whole
+from minidiff.elbo import prior_kl
+from minidiff.ema import EMA
+from minidiff.losses import loss_gamma, loss_hybrid, loss_simple, loss_vlb
+from minidiff.runlog import Meter
+from minidiff.samplers import ddim
+from minidiff.timesteps import LossAwareTimes, StratifiedTimes, UniformTimes, tau
 
 LOSSES = {"simple": loss_simple, "gamma": loss_gamma, "vlb": loss_vlb, "hybrid": loss_hybrid}
 TIMES = {"uniform": UniformTimes, "stratified": StratifiedTimes, "loss-aware": LossAwareTimes}

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .blocks import (
+from minidiff.blocks import (
     Attention,
     Downsample,
     GroupNorm,
@@ -26,8 +26,8 @@ from .blocks import (
     TimeFeatures,
     Upsample,
 )
-from .describe import Row, rows, table
-from .unet_config import UNetConfig, check_inputs
+from minidiff.describe import Row, rows, table
+from minidiff.unet_config import UNetConfig, check_inputs
 
 __all__ = ["UNet", "UNetConfig"]
 

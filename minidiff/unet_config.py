@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .blocks import TIME_FEATURES
+from minidiff.blocks import TIME_FEATURES
 
 
 @dataclass(frozen=True)
