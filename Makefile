@@ -12,13 +12,13 @@ unexport MPLBACKEND
 
 .PHONY: book test notebooks pictures site-test pins clean
 
+# One thread a process: on a busy machine two threads spend their time waiting for one another.
+book test: export OMP_NUM_THREADS = 1
+book test: export MKL_NUM_THREADS = 1
 book: $(INSTALLED)
 	@$(BIN)/python tools/doctor.py
 	$(BIN)/jupyter-book build book/ $(BOOKOPTS)
 
-# One thread a process, two processes: two threads each would wait for one another.
-test: export OMP_NUM_THREADS = 1
-test: export MKL_NUM_THREADS = 1
 test: $(INSTALLED)
 	@$(BIN)/python tools/doctor.py
 	$(BIN)/ruff check .
