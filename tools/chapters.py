@@ -21,7 +21,7 @@ PARTS = {
     "Denoising diffusion implicit models": range(10, 15),
     "At scale and in the field": range(15, 100),
 }
-APPENDICES = ["notation", "glossary", "api", "how_built", "bibliography"]
+APPENDICES = ["play", "notation", "glossary", "api", "how_built", "bibliography"]
 QUESTIONS = {
     0: "What is a diffusion model, and can I see one work in a minute?",
     1: "How does an image become noise, and how much of it is left at step t?",
