@@ -10,7 +10,7 @@ PINS ?= -c constraints.txt
 # a backend chosen outside would keep figures out of the notebooks
 unexport MPLBACKEND
 
-.PHONY: book test notebooks pictures site-test pins clean
+.PHONY: book test notebooks pictures site-test pdf pins clean
 
 # One thread a process: on a busy machine two threads spend their time waiting for one another.
 book test: export OMP_NUM_THREADS = 1
@@ -42,6 +42,11 @@ pictures: $(INSTALLED)
 # Opens every built page in headless Chromium, if there is one.
 site-test: book
 	$(BIN)/pytest -m site tests/test_site.py
+
+# The whole book as _build/minidiff.pdf, printed by Chromium.
+pdf: book
+	$(BIN)/python -m pip install --quiet pypdf
+	$(BIN)/python tools/pdf.py
 
 $(INSTALLED): pyproject.toml requirements.txt constraints.txt
 	@$(PYTHON) tools/check_python.py

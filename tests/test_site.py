@@ -255,3 +255,16 @@ def test_the_reader_can_turn_the_pages(visit) -> None:
         tab.locator("a.right-next").first.click()
         tab.wait_for_load_state()
     assert NOTEBOOKS[-1].stem in tab.url
+
+
+def test_the_interactive_figures_answer_to_the_keyboard(visit) -> None:
+    opened = visit("play.html")
+    figures = opened.page.locator("figure[data-play]")
+    assert figures.count() == 5
+    for i in range(figures.count()):
+        said = figures.nth(i).locator("output")
+        before = said.inner_text()
+        figures.nth(i).locator("input[type=range]").first.focus()
+        opened.page.keyboard.press("ArrowLeft")
+        assert said.inner_text() not in ("", before)
+    assert opened.complaints == []
