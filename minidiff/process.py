@@ -170,7 +170,7 @@ def ddim_posterior(
 def ddim_forward(
     schedule: Schedule, x0: Tensor, xs: Tensor, t: Index, s: Index, sigma: float | Tensor
 ) -> Gaussian:
-    """q_sigma(x_t | x_s, x_0), the forward kernel by Bayes (Song, Meng & Ermon 2021, eq. (6)).
+    """q_sigma(x_t | x_s, x_0), the forward kernel by Bayes (Song, Meng & Ermon 2021, eq. (8)).
 
     It depends on x_0: for sigma other than DDPM's the chain is not Markov. With m = x_s -
     sqrt(alpha_bar_s) x_0 and k = sqrt(1 - alpha_bar_s - sigma^2), from the joint Gaussian:
