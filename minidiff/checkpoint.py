@@ -107,6 +107,13 @@ def save_weights(
     `quantize="int8"` keeps every weight matrix or filter in 8 bits with one float32 scale per
     output channel: a quarter of the size, for shipping. `card` is the model card: a dictionary
     that says what the weights were trained on, by which command, and how good they are.
+
+    >>> import tempfile
+    >>> model = load_pretrained("digits")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_weights(f"{folder}/mine.safetensors", model, card={"data": "digits"})
+    ...     read_info(f"{folder}/mine.safetensors")["card"]
+    {'data': 'digits'}
     """
     if quantize not in (None, "int8"):
         raise ValueError(f'quantize must be None or "int8", got {quantize!r}')
@@ -117,7 +124,15 @@ def save_weights(
 
 
 def load_weights(path: str | Path, model: Denoiser) -> Info:
-    """Load weights into an existing model of the same architecture; returns the file's info."""
+    """Load weights into an existing model of the same architecture; returns the file's info.
+
+    >>> import tempfile
+    >>> model = load_pretrained("digits")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_weights(f"{folder}/mine.safetensors", model)
+    ...     load_weights(f"{folder}/mine.safetensors", model)["predict"]
+    'eps'
+    """
     tensors, info = read(path)
     _load_into(model.net, _dequantize(network_tensors(tensors, info)), path)
     return info

@@ -1,4 +1,4 @@
-"""Write what follows from the list of chapters: _toc.yml and the tables in README.md and index.md.
+"""Write what follows from notebooks/ and results/: _toc.yml, tables in README.md and index.md.
 
     python tools/chapters.py            write
     python tools/chapters.py --check    only say what is out of date
@@ -12,6 +12,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 START = "Start here"  # chapter 0 is outside the numbering, so that chapter 1 is number 1
@@ -82,17 +83,52 @@ def table(link: str) -> str:
     return "\n".join(rows)
 
 
-def with_table(page: str, link: str) -> str:
-    marked = r"(<!-- chapters -->\n).*?(<!-- end of chapters -->)"
-    return re.sub(marked, lambda m: m[1] + table(link) + "\n" + m[2], page, flags=re.S)
+def measured() -> str:
+    """What results/ says about the shipped CIFAR-10 network, as a Markdown list."""
+
+    def result(name: str) -> Any:
+        return json.loads((ROOT / "results" / f"cifar10_{name}.json").read_text())
+
+    run, speed = result("training"), json.loads((ROOT / "results" / "unet_gpu.json").read_text())
+    bound = next(row for row in result("nll")["rows"] if row["split"] == "test")
+    ddim = {(r["S"], r["eta"]): r for r in result("ddim")["rows"] if r["tau"] == "linear"}
+    best, floor = ddim[50, 0.0], result("floor")["rows"][0]
+    rates = {
+        row["net"]: row["train_images_per_s"] for row in speed["rows"] if row["mode"] == "compiled"
+    }
+    return (
+        f"- **Trained** on {run['images'] / 1e6:.1f} million images in {run['gpu_hours']:.2f} "
+        f"GPU-hours ({run['hardware']}): {bound['large']['bits_per_dim']:.2f} ± "
+        f"{bound['large']['standard_error']:.2f} bits/dim on {bound['n']} test images.\n"
+        f"- **Samples** of {best['S']}-step DDIM: FID-768 {best['FID-768']:.3f} with "
+        f"{best['n']:,} samples; real test images score {floor['FID-768']:.4f}. FID-768 is not "
+        "FID: it takes an earlier layer of the same Inception network and gives smaller numbers.\n"
+        f"- **Speed** of a training step, batch 512, compiled, bfloat16, {speed['hardware']}: "
+        f"{rates['ours']:,.0f} images/s; diffusers' network of the same weights, tuned alike, in "
+        f"the same run: {rates['diffusers']:,.0f} (ratio {rates['ours'] / rates['diffusers']:.2f})."
+    )
+
+
+def between(mark: str, page: str, text: str) -> str:
+    """The page with the text between <!-- mark --> and <!-- end of mark --> replaced."""
+    marked = rf"(<!-- {mark} -->\n).*?(<!-- end of {mark} -->)"
+    return re.sub(marked, lambda m: m[1] + text + "\n" + m[2], page, flags=re.S)
 
 
 def main() -> int:
     readme, index = ROOT / "README.md", ROOT / "book" / "index.md"
     wanted = {
         ROOT / "_toc.yml": toc(),
-        readme: with_table(readme.read_text(encoding="utf-8"), "notebooks/{stem}.ipynb"),
-        index: with_table(index.read_text(encoding="utf-8"), "notebooks/{stem}"),
+        readme: between(
+            "measured",
+            between(
+                "chapters",
+                readme.read_text(encoding="utf-8"),
+                table("notebooks/{stem}.ipynb"),
+            ),
+            measured(),
+        ),
+        index: between("chapters", index.read_text(encoding="utf-8"), table("notebooks/{stem}")),
     }
     stale = [p for p, text in wanted.items() if not p.exists() or p.read_text("utf-8") != text]
     for path in stale:
