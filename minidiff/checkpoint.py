@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from minidiff.denoiser import Denoiser
+from minidiff.int8 import pack, unpack
 from minidiff.schedule import Schedule
 from minidiff.unet import UNet
 from minidiff.unet_config import UNetConfig
@@ -119,7 +120,7 @@ def save_weights(
         raise ValueError(f'quantize must be None or "int8", got {quantize!r}')
     tensors = dict(model.net.state_dict())
     if quantize:
-        tensors = _quantize(tensors)
+        tensors = pack(tensors)
     write(path, tensors, {**describe(model), "quantize": quantize, "card": dict(card or {})})
 
 
@@ -134,7 +135,7 @@ def load_weights(path: str | Path, model: Denoiser) -> Info:
     'eps'
     """
     tensors, info = read(path)
-    _load_into(model.net, _dequantize(network_tensors(tensors, info)), path)
+    _load_into(model.net, unpack(network_tensors(tensors, info)), path)
     return info
 
 
@@ -160,7 +161,7 @@ def load_pretrained(
     else:
         tensors, info = read(path)
         model = build(info)
-        _load_into(model.net, _dequantize(network_tensors(tensors, info)), path)
+        _load_into(model.net, unpack(network_tensors(tensors, info)), path)
     return model.to(device=device, dtype=dtype).eval()
 
 
@@ -251,26 +252,6 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def _quantize(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """w ~ scale[c] * q with q in -127..127 for each output channel c."""
-    out = dict(tensors)
-    for name, w in tensors.items():
-        if w.is_floating_point() and w.ndim >= 2:
-            scale = w.float().flatten(1).abs().amax(1).clamp(min=1e-12) / 127  # (C_out,)
-            scale = scale.view(-1, *[1] * (w.ndim - 1))
-            out[name] = (w.float() / scale).round().to(torch.int8)
-            out[f"{name}:scale"] = scale
-    return out
-
-
-def _dequantize(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name: t.float() * tensors[f"{name}:scale"] if f"{name}:scale" in tensors else t
-        for name, t in tensors.items()
-        if not name.endswith(":scale")
-    }
 
 
 def check_architecture(net: nn.Module, tensors: Mapping[str, Tensor], path: str | Path) -> None:
