@@ -22,7 +22,7 @@ PARTS = {
     "Denoising diffusion implicit models": range(10, 15),
     "At scale and in the field": range(15, 100),
 }
-APPENDICES = ["play", "notation", "glossary", "api", "how_built", "bibliography"]
+APPENDICES = ["play", "notation", "glossary", "api", "how_built", "changes", "bibliography"]
 QUESTIONS = {
     0: "What is a diffusion model, and can I see one work in a minute?",
     1: "How does an image become noise, and how much of it is left at step t?",
@@ -42,6 +42,7 @@ QUESTIONS = {
     15: "How fast, how big, how much?",
     16: "Which mistakes do published implementations make, and which test finds each?",
     17: "Guidance, latent diffusion, flow matching, consistency: what changes in the code?",
+    90: "Which facts about Gaussians does the book stand on, and why are they true?",
 }
 
 
@@ -65,7 +66,8 @@ def toc() -> str:
             numbered = [] if caption == START else ["    numbered: true"]
             lines += [f"  - caption: {caption}", *numbered, "    chapters:"]
             lines += [f"      - file: notebooks/{stem}" for stem in stems]
-    appendices = [name for name in APPENDICES if (ROOT / "book" / f"{name}.md").exists()]
+    appendices = [f"notebooks/{stem}" for number, stem, _ in chapters() if number >= APPENDIX]
+    appendices += [name for name in APPENDICES if (ROOT / "book" / f"{name}.md").exists()]
     lines += ["  - caption: Appendices", "    chapters:"]
     lines += [f"      - file: {name}" for name in appendices]
     return "\n".join(lines) + "\n"
@@ -79,7 +81,8 @@ def table(link: str) -> str:
     for number, stem, title in chapters():
         time = f"{max(seconds[stem], 1):.0f} s" if stem in seconds else ""
         target = link.format(stem=stem)
-        rows.append(f"| {number} | [{title}]({target}) | {QUESTIONS.get(number, '')} | {time} |")
+        shown = number if number < APPENDIX else "A"
+        rows.append(f"| {shown} | [{title}]({target}) | {QUESTIONS.get(number, '')} | {time} |")
     return "\n".join(rows)
 
 
