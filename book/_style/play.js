@@ -123,12 +123,12 @@
         ["rescale", "scale β by 1000/T", { type: "checkbox", checked: true }],
       ], (canvas, { kind, n, rescale }) => {
         const ab = kind === "linear" ? linear(n, rescale) : cosine(n);
-        const plot = new Plot(canvas, [0, 1], [0, 1], ["t / T", "share of the variance"]);
+        const plot = new Plot(canvas, [0, 1], [0, 1.2], ["t / T", "share of the variance"]);
         plot.clear();
         plot.line(ab.map((a, t) => [t / n, a]), blue());
         plot.line(ab.map((a, t) => [t / n, 1 - a]), orange(), [6, 4]);
-        plot.text(0.04, 0.9, "signal ᾱ (solid)", blue());
-        plot.text(0.04, 0.06, "noise 1 − ᾱ (dashed)", orange());
+        plot.text(0.04, 1.1, "signal ᾱ (solid)", blue());
+        plot.text(0.5, 1.1, "noise 1 − ᾱ (dashed)", orange());
         const last = ab[n], bits = 0.5 * (last * 0.25 + 1 - last - 1 - Math.log(1 - last)) / Math.LN2;
         return `T = ${n}: ᾱ_T = ${last.toExponential(2)}, log-SNR at T = ${Math.log(last / (1 - last)).toFixed(1)}, ` +
           `L_T = ${bits.toExponential(2)} bits/dim for data with E[x²] = 1/4. ` +
