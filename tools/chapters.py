@@ -20,9 +20,13 @@ PARTS = {
     START: range(0, 1),
     "Denoising diffusion probabilistic models": range(1, 10),
     "Denoising diffusion implicit models": range(10, 15),
-    "At scale and in the field": range(15, 100),
+    "At scale and in the field": range(15, 90),
 }
-APPENDICES = ["play", "notation", "glossary", "api", "how_built", "changes", "bibliography"]
+APPENDIX = 90  # notebooks from this number on come first among the appendices
+APPENDICES = [
+    *("play", "notation", "glossary", "api", "sources", "errata", "impact", "how_built"),
+    *("changes", "bibliography"),
+]
 QUESTIONS = {
     0: "What is a diffusion model, and can I see one work in a minute?",
     1: "How does an image become noise, and how much of it is left at step t?",
