@@ -43,7 +43,7 @@ pictures: $(INSTALLED)
 
 # Opens every built page in headless Chromium, if there is one.
 site-test: book
-	$(BIN)/pytest -m site tests/test_site.py
+	$(BIN)/pytest -m site -n 2 tests/test_site.py
 
 # The whole book as _build/minidiff.pdf, printed by Chromium.
 pdf: book
