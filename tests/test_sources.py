@@ -20,9 +20,7 @@ DOCUMENTS = {
     "ddim_review_intro.md": 3,
 }
 # Labels as MyST writes them: before a heading, behind display maths, in a directive, on a figure.
-LABEL = re.compile(
-    r"^\(([\w-]+)\)=$|\$\$ \(([\w-]+)\)$|^\s*:(?:label|name): ([\w-]+)$", flags=re.M
-)
+LABEL = re.compile(r"^\(([\w-]+)\)=$|\$\$ \(([\w-]+)\)$|^\s*:(?:label|name): ([\w-]+)$", flags=re.M)
 REFERENCE = re.compile(r"\{(doc|ref|eq|numref|prf:ref|py:\w+)\}`([^`<]+)`")
 
 
