@@ -48,7 +48,7 @@ class Table:
         self.rows: list[dict[str, Any]] = []
         if self.path.exists():
             old = json.loads(self.path.read_text())
-            if old["weights_sha256"] == self.head["weights_sha256"]:
+            if all(old[k] == self.head[k] for k in ("weights_sha256", "seed")):
                 self.rows = old["rows"]
 
     def measure(self, key: dict[str, Any], how: Callable[[], dict[str, Any]]) -> None:
@@ -72,7 +72,7 @@ def weights_digest(weights: str) -> str:
         path = md.checkpoint.SHIPPED / f"{weights}.safetensors"
     digest = hashlib.sha256()
     for name, tensor in sorted(md.checkpoint.read(path)[0].items()):
-        digest.update(name.encode() + tensor.contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(name.encode() + tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -99,6 +99,8 @@ def main() -> None:
     parser.add_argument("--out")
     args = parser.parse_args()
     args.batch = min(args.batch, args.n)
+    if args.n % args.batch:
+        parser.error(f"--n {args.n} must be a multiple of --batch {args.batch}")
     model = md.load_pretrained(args.weights, device=args.device)
     model.clip = not args.no_clip
     if args.device != "cpu":

@@ -1,6 +1,7 @@
 """The log of a training run as one file in results/.
 
-python benchmarks/training_record.py runs/cifar10 --gpus 2 --hardware "2 x NVIDIA H200"
+python benchmarks/training_record.py runs/cifar10 --gpus 2 --hardware "2 x NVIDIA H200" \
+    --torch 2.11.0+cu130
 """
 
 from __future__ import annotations

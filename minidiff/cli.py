@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         help=".png: one picture of all; .npz: uint8 arrays; .gif or .webp: an animation of the "
         "sampler's steps; anything else: a folder of single PNGs",
     )
-    p.add_argument("--scale", type=int, default=2, help="enlargement of the picture")
+    p.add_argument("--scale", type=_count, default=2, help="enlargement of the picture")
 
     p = command("evaluate", "Fréchet distance, KID, precision, recall of samples")
     _source(p)
@@ -103,11 +103,11 @@ def _parser() -> argparse.ArgumentParser:
     p = command("nll", "bits per dimension of held-out images")
     _source(p)
     _data(p, split="test")
-    p.add_argument("--n", type=int, default=1000, help="number of images")
+    p.add_argument("--n", type=_count, default=1000, help="number of images")
     p.add_argument(
         "--method", choices=("vlb", "ode"), default="vlb", help="the bound, or the exact ODE"
     )
-    p.add_argument("--batch", type=int, default=250)
+    p.add_argument("--batch", type=_count, default=250)
     p.add_argument("--seed", type=int, default=0)
     _device(p)
 
@@ -122,6 +122,12 @@ def _parser() -> argparse.ArgumentParser:
         "--card", action="append", default=[], metavar="NAME=TEXT", help="add to the model card"
     )
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)
 
 
 def _source(p: argparse.ArgumentParser) -> None:
@@ -141,14 +147,14 @@ def _data(p: argparse.ArgumentParser, split: str) -> None:
 
 
 def _sampling(p: argparse.ArgumentParser, n: int) -> None:
-    p.add_argument("--n", type=int, default=n, help="number of images")
-    p.add_argument("--steps", type=int, default=50, help="network calls for one image")
+    p.add_argument("--n", type=_count, default=n, help="number of images")
+    p.add_argument("--steps", type=_count, default=50, help="network calls for one image")
     p.add_argument("--spacing", default="linear", help="of the steps in 1..T (see minidiff.tau)")
     p.add_argument("--sampler", default="ddim", help="or ancestral, or a solver: dpm++, heun, …")
     p.add_argument("--eta", type=float, default=0.0, help="0: deterministic DDIM; 1: DDPM")
     p.add_argument("--labels", type=int, nargs="+", help="classes to draw, for conditional models")
     p.add_argument("--guidance", type=float, default=0.0, help="w of classifier-free guidance")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--batch", type=int, default=256)
+    p.add_argument("--batch", type=_count, default=256)
     p.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16"))
     _device(p)

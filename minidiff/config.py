@@ -14,6 +14,7 @@ from minidiff.schedule import Schedule
 from minidiff.unet import UNet
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+COMPILE = ("", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 LOSSES = ("simple", "gamma", "vlb", "hybrid")
 TIMES = ("uniform", "stratified", "loss-aware")
 
@@ -52,14 +53,14 @@ class TrainConfig:
     decay_lr: bool = False  # lr falls along a half cosine to 0 at the last step
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0  # decoupled (AdamW)
-    clip_grad: float = 1.0
+    clip_grad: float = 1.0  # longest gradient that is not shortened; 0: none is
     ema: tuple[float, ...] = (0.999,)  # decays; the first is what samples are drawn from
     ema_warmup: bool = True
     seed: int = 0
 
     # the machine
     precision: str = "auto"  # bf16 on Ampere and newer, fp16 on older GPUs, fp32 on a CPU
-    compile: str = ""  # a mode of torch.compile, e.g. "default"; empty: eager
+    compile: str = ""  # a mode of torch.compile, e.g. "default"; '': not compiled
     fsdp: bool = False  # cut the network itself over the processes (FSDP2) instead of copying it
 
     # what is kept and told
@@ -71,14 +72,17 @@ class TrainConfig:
     validate_every: int = 1000
 
     def __post_init__(self) -> None:
-        for name, allowed in [("precision", PRECISIONS), ("loss", LOSSES), ("times", TIMES)]:
+        choices = {"precision": PRECISIONS, "compile": COMPILE, "loss": LOSSES, "times": TIMES}
+        for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}"
-                )
+                known = ", ".join(a or "''" for a in allowed)
+                raise ValueError(f"{name} must be one of {known}; got {getattr(self, name)!r}")
         for name in ("steps", "batch", "accumulate", "log_every", "save_every", "keep"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("lr", "clip_grad", "weight_decay"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         if self.loss == "hybrid" and self.variance not in ("learned", "diagonal"):
             raise ValueError('loss = "hybrid" trains the variance: it needs variance = "learned"')
         presets = [n for n, f in vars(UNet).items() if isinstance(f, classmethod)]

@@ -70,12 +70,15 @@ def processes(device: str | torch.device | None = None) -> Iterator[World]:
     """Join the processes that torchrun started (NCCL between GPUs, gloo between CPUs)."""
     cuda = torch.cuda.is_available() if device is None else torch.device(device).type == "cuda"
     size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1 or dist.is_initialized():
+    if size == 1:
         yield World(0, 1, torch.device(device or ("cuda" if cuda else "cpu")))
         return
     local = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(local)
+    if dist.is_initialized():  # by the caller, who also ends it
+        yield World(dist.get_rank(), dist.get_world_size(), local)
+        return
     dist.init_process_group(
         "nccl" if cuda else "gloo", timeout=TIMEOUT, device_id=local if cuda else None
     )

@@ -54,7 +54,7 @@ class EMA:
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         """One step of the average: m <- m + (1 - d)(w - m), for every decay."""
-        weights = [p.detach().float() for p in model.parameters()]
+        weights = [p.float() for p in model.parameters()]  # themselves, if float32 already
         for d, shadow in zip(self.decays, self.shadows, strict=True):
             if self.warmup:
                 d = min(d, (1 + self.updates) / (10 + self.updates))

@@ -42,7 +42,9 @@ class Sampling:
         if classes:
             known = self.labels or range(classes)
             if not all(0 <= y <= classes for y in known):
-                raise ValueError(f"labels must be in 0..{classes - 1}, got {list(known)}")
+                raise ValueError(
+                    f"labels must be in 0..{classes - 1}, or {classes} for none; got {list(known)}"
+                )
             labels = [known[(first + i) % len(known)] for i in range(len(x_T))]
             model = guide(model, torch.tensor(labels, device=x_T.device), self.guidance)
         elif self.labels is not None or self.guidance:

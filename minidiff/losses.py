@@ -51,8 +51,9 @@ def loss_gamma(
 ) -> Tensor:
     """L_gamma = gamma_t || eps - eps_theta(x_t, t) ||^2, mean over dimensions, any weights gamma_t.
 
-    Song, Meng & Ermon 2021, eq. (5). weights: T + 1 numbers indexed by t (see `weights_*` below);
-    None is all ones. The error is measured in eps whatever the network predicts.
+    Song, Meng & Ermon 2021, eq. (5). weights: T + 1 numbers indexed by t (see `weights_*` below),
+    best on the device of x0 (else every call copies them there); None is all ones. The error is
+    measured in eps whatever the network predicts.
 
     >>> model = Denoiser(lambda x, t: torch.zeros_like(x), Schedule.linear(1000))
     >>> loss_gamma(model, torch.zeros(2, 3), torch.tensor([1, 2]), torch.zeros(1001)).tolist()
@@ -144,7 +145,7 @@ def weights_vlb(schedule: Schedule, variance: str = "small") -> Tensor:
     """gamma_t that turns L_gamma into L_{t-1} in nats per dimension (Ho et al. 2020, eq. (12)).
 
     beta_t^2 / (2 sigma_t^2 alpha_t (1 - alpha_bar_t)); sigma_t^2 is beta_tilde_t ("small") or
-    beta_t ("large"), at t = 1 the value of t = 2.
+    beta_t ("large"), and beta_tilde_2 at t = 1, as in `Denoiser`.
 
     >>> w = weights_vlb(Schedule.linear(1000))
     >>> bool(w[1] > w[1000])

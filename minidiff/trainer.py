@@ -44,8 +44,7 @@ class Trainer:
         model: Denoiser | None = None,
     ) -> None:
         c, device = config, world.device
-        self.share, rest = divmod(c.batch, world.size * c.accumulate)
-        if rest:
+        if c.batch % (world.size * c.accumulate):
             raise ValueError(
                 f"batch = {c.batch} must be a multiple of processes x accumulate = "
                 f"{world.size} x {c.accumulate}"
@@ -58,8 +57,9 @@ class Trainer:
         if c.fsdp and world.size > 1:
             shards(self.net)
         self.ema = EMA(self.net, c.ema, c.ema_warmup)
+        self.weights = list(self.net.parameters())  # to walk through the modules once is enough
         self.optimizer: Any = torch.optim.AdamW(
-            self.net.parameters(), lr=c.lr, betas=c.betas, weight_decay=c.weight_decay, fused=True
+            self.weights, lr=c.lr, betas=c.betas, weight_decay=c.weight_decay, fused=True
         )  # with weight_decay = 0 this is Adam
         wrapped: Any = torch.compile(self.net, mode=c.compile) if c.compile else self.net
         self.wrapped: Any = wrapped if c.fsdp else copies(wrapped, world)
@@ -94,7 +94,7 @@ class Trainer:
             if isinstance(self.times, LossAwareTimes):
                 self.times.update(self.world.gather(t), self.world.gather(losses.detach()))
         self.scaler.unscale_(self.optimizer)
-        norm = whole(nn.utils.clip_grad_norm_(self.net.parameters(), c.clip_grad or math.inf))
+        norm = whole(nn.utils.clip_grad_norm_(self.weights, c.clip_grad or math.inf))
         bad = (~norm.isfinite()).float()
         self.optimizer.found_inf = bad  # the fused kernel leaves everything as it is if this is 1
         for group in self.optimizer.param_groups:
@@ -199,6 +199,12 @@ class Trainer:
         tensors, info = checkpoint.read(path)
         net = checkpoint.part(tensors, "net/")
         checkpoint.check_architecture(self.net, net, path)
+        for name, mine in checkpoint.describe(self.model).items():
+            if name != "network" and info[name] != mine:
+                raise checkpoint.CheckpointError(
+                    f"{path} was trained with {name} = {info[name]}, this run has {mine}: resume "
+                    "with the old setting, or start anew in another folder"
+                )
         for name, value in self.net.state_dict().items():
             fill(value, net[name])
         self.ema.load_state_dict(checkpoint.part(tensors, "ema/"))
@@ -210,8 +216,9 @@ class Trainer:
             if saved:
                 step = saved["step"].to(p.device)
                 self.optimizer.state[p] = {"step": step, **moments}
-        if isinstance(self.times, LossAwareTimes):
-            self.times.load_state_dict(checkpoint.part(tensors, "times/"))
+        history = checkpoint.part(tensors, "times/")  # none, if t was drawn in another way so far
+        if isinstance(self.times, LossAwareTimes) and history:
+            self.times.load_state_dict(history)
         self.meter.skipped.copy_(tensors["skipped"])
         self.scaler.load_state_dict(info["scaler"]) if info["scaler"] else None
         self.steps_done = info["step"]

@@ -92,6 +92,12 @@ def test_evaluate(run: Path, tmp_path: Path) -> None:
         (["sample", "nothing"], 1, "no weights called 'nothing'"),
         (["train", "no.py"], 1, "no such config"),
         (["sample", "nothing", "--labels"], 2, "expected at least one"),
+        (
+            ["sample", "nothing", "--n", "0"],
+            2,
+            "--n: must be a whole number of at least 1, got '0'",
+        ),
+        (["sample", "nothing", "--steps", "few"], 2, "--steps: must be a whole number"),
         (["dance"], 2, "invalid choice"),
         (["sample", "nothing", "--colour", "red"], 2, "unknown argument"),
         (["sample", "nothing", "--out", "x.bmp"], 1, ".png, .npz"),

@@ -190,6 +190,9 @@ def test_folders_that_hold_a_run_or_cannot_be_written(tmp_path: Path) -> None:
     other = replace(TINY, network_options={**TINY.network_options, "width": 16})
     with pytest.raises(CheckpointError, match="another architecture"):
         train(other, tmp_path / "run", resume=True, bar=False)
+    with pytest.raises(CheckpointError, match=r"predict = eps, this run has v: resume with"):
+        train(replace(TINY, predict="v"), tmp_path / "run", resume=True, bar=False)
+    train(replace(TINY, times="loss-aware"), tmp_path / "run", resume=True, bar=False)
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="cannot write into"):
         train(TINY, tmp_path / "file" / "run", bar=False)
@@ -243,6 +246,8 @@ def test_warmup_and_decay() -> None:
         ("times = 'late'", "must be one of uniform"),
         ("network = 'none'", "must be one of cifar10"),
         ("batch = 0", "at least 1"),
+        ("clip_grad = -1.0", "clip_grad must be at least 0"),
+        ("compile = 'fast'", "compile must be one of '', default"),
         ("loss = 'hybrid'", "learned"),
     ],
 )
