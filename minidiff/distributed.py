@@ -68,10 +68,11 @@ class World:
 @contextmanager
 def processes(device: str | torch.device | None = None) -> Iterator[World]:
     """Join the processes that torchrun started (NCCL between GPUs, gloo between CPUs)."""
-    cuda = torch.cuda.is_available() if device is None else torch.device(device).type == "cuda"
+    here = usable(device)
+    cuda = here.type == "cuda"
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield World(0, 1, torch.device(device or ("cuda" if cuda else "cpu")))
+        yield World(0, 1, here)
         return
     local = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
     if cuda:
@@ -86,6 +87,24 @@ def processes(device: str | torch.device | None = None) -> Iterator[World]:
         yield World(dist.get_rank(), size, local)
     finally:
         dist.destroy_process_group()
+
+
+def usable(device: str | torch.device | None) -> torch.device:
+    """The device asked for, refused if it is not there; by default a GPU if there is one.
+
+    >>> usable("cpu")
+    device(type='cpu')
+    """
+    cuda = torch.cuda.is_available()
+    try:
+        found = torch.device(device or ("cuda" if cuda else "cpu"))
+    except RuntimeError:
+        raise ValueError(f"device must be cpu, cuda, or cuda:1 and so on; got {device!r}") from None
+    if found.type == "cuda" and not cuda:
+        raise ValueError(f"PyTorch {torch.__version__} finds no GPU here: leave out the device")
+    if found.type == "mps":
+        raise ValueError("Apple's GPUs have no float64, in which schedules are kept: take cpu")
+    return found
 
 
 def copies(net: nn.Module, world: World) -> nn.Module:

@@ -58,7 +58,8 @@ def main() -> None:
     mode, folder = sys.argv[1], Path(sys.argv[2])
     torch.set_num_threads(1)
     if mode == "joint":
-        with processes("cpu") as world:
+        with processes("cpu") as world, processes("cpu") as again:
+            assert again == world  # a group that the caller has started is joined
             joint(folder, world, fsdp=False)
             if world.size > 1:
                 joint(folder, world, fsdp=True)

@@ -98,6 +98,8 @@ def test_evaluate(run: Path, tmp_path: Path) -> None:
             "--n: must be a whole number of at least 1, got '0'",
         ),
         (["sample", "nothing", "--steps", "few"], 2, "--steps: must be a whole number"),
+        (["sample", "digits", "--device", "gpu"], 1, "device must be cpu, cuda"),
+        (["sample", "digits", "--device", "mps"], 1, "no float64"),
         (["dance"], 2, "invalid choice"),
         (["sample", "nothing", "--colour", "red"], 2, "unknown argument"),
         (["sample", "nothing", "--out", "x.bmp"], 1, ".png, .npz"),
