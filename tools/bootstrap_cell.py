@@ -10,8 +10,8 @@ IN_COLAB = "google.colab" in sys.modules
 if importlib.util.find_spec("minidiff") is None:
     if not IN_COLAB:
         raise ImportError(f"minidiff is not installed here: pip install git+{REPOSITORY}")
-    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", f"git+{REPOSITORY}"]
-    subprocess.run(command, check=True)
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps"]  # keep Colab's PyTorch
+    subprocess.run([*command, f"git+{REPOSITORY}", "torchdiffeq"], check=True)
 
 import torch
 
