@@ -61,7 +61,9 @@ def test_every_chapter_has_a_page_that_holds_its_outputs(path: Path) -> None:
         for cell in cells
         if cell.get("outputs") and not hidden & set(cell["metadata"].get("tags", []))
     ]
-    assert len(article(page).select("div.cell_output")) == len(shown)
+    # a progress bar leaves an empty frame behind when its stderr is removed
+    frames = [frame for frame in article(page).select("div.cell_output") if frame.find(True)]
+    assert len(frames) == len(shown)
 
 
 @each_page
