@@ -200,6 +200,7 @@ def mathematics_faults(tab) -> Iterator[str]:
 
 def layout_faults(tab, width: int) -> Iterator[str]:
     tab.set_viewport_size({"width": width, "height": 900})
+    tab.wait_for_timeout(600)  # the theme makes scrolling boxes reachable by key a moment later
     if folder := os.environ.get("SCREENSHOTS"):
         name = urlparse(tab.url).path.strip("/").removesuffix(".html").replace("/", "-")
         tab.screenshot(path=str(Path(folder) / f"{name}-{width}.png"), full_page=True)
