@@ -211,8 +211,11 @@ def layout_faults(tab, width: int) -> Iterator[str]:
 def accessibility_faults(tab, scheme: str) -> Iterator[str]:
     tab.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     tab.wait_for_function(f"() => document.documentElement.dataset.theme == '{scheme}'")
-    tab.wait_for_timeout(600)  # colours fade from one theme to the other
-    result = tab.evaluate("() => axe.run('article', {resultTypes: ['violations']})")
+    for pause in (600, 3000):  # colours change over from one theme to the other: what stays counts
+        tab.wait_for_timeout(pause)
+        result = tab.evaluate("() => axe.run('article', {resultTypes: ['violations']})")
+        if not result["violations"]:
+            return
     for fault in result["violations"]:
         for node in fault["nodes"][:3]:
             yield f"{scheme}: {fault['id']}: {fault['help']}: {node['html'][:150]}"
