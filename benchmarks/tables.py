@@ -221,54 +221,57 @@ def solvers(args: argparse.Namespace, model: md.Denoiser, table: Table) -> None:
                 table.measure(key | {"n": args.n, "clip": model.clip}, row)
 
 
+def bound(args: argparse.Namespace, model: md.Denoiser, x: Tensor) -> dict[str, Any]:
+    """The bound of images x for each variance, in bits/dim, and the errors of x0 and eps by t.
+
+    A fixed variance is chosen after training, so "small" and "large" are both measured, on the
+    same x_t.
+    """
+    T = model.schedule.T
+    bits = 1 / (x[0].numel() * math.log(2))
+    variances = [model.variance] if model.learns_variance else ["small", "large"]
+    terms = {v: torch.zeros(T + 1, len(x), dtype=torch.float64, device=x.device) for v in variances}
+    square = torch.zeros(2, T + 1, dtype=torch.float64, device=x.device)  # of x0 and of eps
+    g = torch.Generator(args.device).manual_seed(args.seed)
+    for k in range(0, len(x), args.batch):
+        x0 = x[k : k + args.batch]
+        for v in variances:
+            terms[v][0, k : k + args.batch] = md.prior_kl(model.schedule, x0)
+        for t in range(1, T + 1):
+            eps = md.randn(x0, g)
+            xt = md.diffuse(model.schedule, x0, t, eps)
+            with autocast(args):
+                p = model(xt, t)
+            for v in variances:
+                model.variance = v
+                terms[v][t, k : k + args.batch] = md.vlb_term(model, x0, xt, t, p)
+            square[0, t] += (p.x0 - x0).square().double().mean((1, 2, 3)).sum()
+            square[1, t] += (p.eps - eps).square().double().mean((1, 2, 3)).sum()
+    result: dict[str, Any] = {}
+    for v in variances:
+        total = terms[v].sum(0) * bits
+        result[v] = {
+            "bits_per_dim": float(total.mean()),
+            "standard_error": float(total.std() / len(x) ** 0.5),
+            "rate": float((total - terms[v][1] * bits).mean()),
+            "distortion": float(terms[v][1].mean() * bits),
+            "L_T": float(terms[v][0].mean() * bits),
+            "terms": (terms[v].mean(1) * bits).tolist(),
+        }
+    result["rmse_255"] = ((square[0] / len(x)).sqrt() * 127.5).tolist()
+    result["eps_mse"] = (square[1] / len(x)).tolist()
+    return result
+
+
 def nll(args: argparse.Namespace, model: md.Denoiser, table: Table) -> None:
     """The bound term by term, its rate and distortion, and the error of x0 at each t.
 
-    DDPM table 1 (NLL), figure 5 and table 4. x0 is clipped, as in Ho et al.'s evaluation. A fixed
-    variance is chosen after training, so "small" and "large" are both measured, on the same x_t.
+    DDPM table 1 (NLL), figure 5 and table 4. x0 is clipped, as in Ho et al.'s evaluation.
     """
-    T = model.schedule.T
-    variances = [model.variance] if model.learns_variance else ["small", "large"]
     for split in args.splits:
         x = from_uint8(_images(args, split))
-        bits = 1 / (x[0].numel() * math.log(2))
-
-        def row(x: Tensor = x, bits: float = bits) -> dict[str, Any]:
-            terms = {v: torch.zeros(T + 1, len(x), dtype=torch.float64) for v in variances}
-            square = torch.zeros(2, T + 1, dtype=torch.float64)  # of x0 and of eps
-            g = torch.Generator(args.device).manual_seed(args.seed)
-            for k in range(0, len(x), args.batch):
-                x0 = x[k : k + args.batch]
-                for v in variances:
-                    terms[v][0, k : k + args.batch] = md.prior_kl(model.schedule, x0).cpu()
-                for t in range(1, T + 1):
-                    eps = md.randn(x0, g)
-                    xt = md.diffuse(model.schedule, x0, t, eps)
-                    with autocast(args):
-                        p = model(xt, t)
-                    for v in variances:
-                        model.variance = v
-                        nats = md.vlb_term(model, x0, xt, t, p)
-                        terms[v][t, k : k + args.batch] = nats.cpu()
-                    square[0, t] += (p.x0 - x0).square().double().mean((1, 2, 3)).sum().cpu()
-                    square[1, t] += (p.eps - eps).square().double().mean((1, 2, 3)).sum().cpu()
-            result: dict[str, Any] = {}
-            for v in variances:
-                total = terms[v].sum(0) * bits
-                result[v] = {
-                    "bits_per_dim": float(total.mean()),
-                    "standard_error": float(total.std() / len(x) ** 0.5),
-                    "rate": float((total - terms[v][1] * bits).mean()),
-                    "distortion": float(terms[v][1].mean() * bits),
-                    "L_T": float(terms[v][0].mean() * bits),
-                    "terms": (terms[v].mean(1) * bits).tolist(),
-                }
-            result["rmse_255"] = ((square[0] / len(x)).sqrt() * 127.5).tolist()
-            result["eps_mse"] = (square[1] / len(x)).tolist()
-            return result
-
         key = {"split": split, "n": len(x), "clip": model.clip, "precision": args.precision}
-        table.measure(key, row)
+        table.measure(key, lambda x=x: bound(args, model, x))
 
 
 def likelihood(args: argparse.Namespace, model: md.Denoiser, table: Table) -> None:

@@ -1,0 +1,227 @@
+"""Improved DDPM in miniature: one small network, four recipes, the same minutes on one GPU.
+
+python benchmarks/iddpm.py train simple --seconds 400 --out runs/iddpm      # and so on, for each of
+python benchmarks/iddpm.py train simple-cosine|hybrid|vlb ...               # the RECIPES
+python benchmarks/iddpm.py measure --out runs/iddpm                         # cifar10_iddpm.json
+
+"vlb" is "hybrid" for 70 % of the time, then L_vlb with importance sampling of t (Nichol & Dhariwal
+2021, section 3.3). Measured for each: the bound, FID-768 of few-step samples, both with the weights
+as trained and in 8 bits, and the noise of the gradient with t drawn in different ways.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from record import provenance, save
+from tables import bound, quality, samples
+from torch import Tensor
+
+import minidiff as md
+from minidiff.config import TrainConfig, make_config
+from minidiff.denoiser import Denoiser
+from minidiff.images import from_uint8
+from minidiff.losses import loss_hybrid, loss_simple, loss_vlb
+from minidiff.timesteps import LossAwareTimes, UniformTimes
+
+COMMON = {
+    "data": "cifar10",
+    "flip": True,
+    "network": "cifar10",
+    "batch": 512,
+    "lr": 1e-3,
+    "warmup": 500,
+    "steps": 1_000_000,  # the seconds end a run
+    "save_every": 1_000_000,
+    "sample_every": 0,
+    "validate_every": 0,
+    "log_every": 100,
+}
+SMALL = {"width": 48, "mults": (1, 2, 2), "blocks": 1, "groups": 16, "dropout": 0.0}
+COSINE = {"schedule": "cosine", "T": 4000}
+LEARNED = COSINE | {"variance": "learned", "loss": "hybrid"}
+RECIPES: dict[str, list[tuple[float, dict[str, Any]]]] = {  # shares of the time, and settings
+    "simple": [(1.0, {"schedule": "linear", "T": 1000})],
+    "simple-cosine": [(1.0, COSINE)],
+    "hybrid": [(1.0, LEARNED)],
+    "vlb": [(0.7, LEARNED), (0.3, LEARNED | {"loss": "vlb", "times": "loss-aware", "lr": 1e-4})],
+}
+Grad = Callable[[Tensor], Tensor]
+
+
+def config(settings: dict[str, Any], seconds: float, smoke: bool) -> TrainConfig:
+    """The same network for all: the clock runs to 1000 whatever T is."""
+    T = settings["T"]
+    c = make_config(COMMON | settings | {"max_seconds": seconds})
+    options = SMALL | {"clock": 1000 / T}
+    extra: dict[str, Any] = {"network_options": options, "compile": "default"}
+    if smoke:
+        extra = {"network_options": options | {"width": 16, "blocks": 1}, "batch": 8, "steps": 2}
+    return make_config(extra, c)
+
+
+def train(args: argparse.Namespace) -> None:
+    """One recipe, its stages one after the other; the float32 average is kept."""
+    model, stages = None, []
+    begun = time.perf_counter()
+    for k, (share, settings) in enumerate(RECIPES[args.recipe]):
+        c = config(settings, share * args.seconds, args.smoke)
+        run = args.out / f"{args.recipe}-{k}"
+        model = md.train(c, run, model=model, device=args.device, bar=False)
+        took = json.loads((run / "log.jsonl").read_text().splitlines()[-1])["seconds"]
+        step = md.checkpoint.read_info(run)["step"]
+        stages.append({"steps": step, "seconds": took, "config": asdict(c)})
+    assert model is not None
+    card = provenance(args.device) | {
+        "recipe": args.recipe,
+        "stages": stages,
+        "images": sum(s["steps"] * s["config"]["batch"] for s in stages),
+        "seconds": round(time.perf_counter() - begun, 1),
+    }
+    md.save_weights(args.out / f"{args.recipe}.safetensors", model, card=card)
+    md.save_weights(args.out / f"{args.recipe}-int8.safetensors", model, quantize="int8", card=card)
+    print({k: v for k, v in card.items() if k != "stages"})
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Every recipe that has been trained, beside the others."""
+    args.batch = min(args.batch, args.n)
+    result = provenance(args.device) | {"seed": args.seed, "rows": []}
+    score = None if args.smoke else quality(args)
+    for recipe in RECIPES:
+        for bits in ("float32", "int8"):
+            path = args.out / f"{recipe}{'-int8' if bits == 'int8' else ''}.safetensors"
+            if not path.exists():
+                continue
+            model = md.load_pretrained(path, device=args.device)
+            count = sum(p.numel() for p in model.net.parameters())
+            card = md.checkpoint.read_info(path)["card"]
+            row = {"recipe": recipe, "weights": bits, "parameters": count, "T": model.schedule.T}
+            row |= {k: card[k] for k in ("images", "seconds")}
+            if bits == "float32":
+                row["gradient"] = gradient_noise(args, model)
+            model.net.to(memory_format=torch.channels_last)
+            model.net = torch.compile(model.net) if not args.smoke else model.net
+            with torch.no_grad():
+                test = md.data.load("cifar10", "test", device=args.device).images
+                row["nll"] = {
+                    v: {k: x for k, x in found.items() if k != "terms"} | {"terms": thin(found)}
+                    for v, found in bound(args, model, from_uint8(test[: args.n_nll])).items()
+                    if isinstance(found, dict)
+                }
+                for name, walk in samplers(args, model).items():
+                    images, _ = samples(args, (3, 32, 32), walk)
+                    row[name] = score(images) if score else float(images.float().mean())
+            result["rows"].append(row)
+            save(args.json, result)
+            values = {v: round(r["bits_per_dim"], 4) for v, r in row["nll"].items()}
+            fids = {
+                k: v["FID-768"] for k, v in row.items() if isinstance(v, dict) and "FID-768" in v
+            }
+            print(recipe, bits, values, fids, flush=True)
+
+
+def thin(found: dict[str, Any]) -> list[tuple[int, float]]:
+    """(t, L_{t-1}) at about fifty t, evenly spaced in log t."""
+    terms = found["terms"]
+    ts = sorted({round((len(terms) - 1) ** (k / 50)) for k in range(51)})
+    return [(t, terms[t]) for t in ts]
+
+
+def samplers(
+    args: argparse.Namespace, model: Denoiser
+) -> dict[str, Callable[[Tensor, Any], Tensor]]:
+    """DDIM, and ancestral sampling with each variance that the model can have, in few steps."""
+
+    def run(steps: Iterator[Any]) -> Tensor:
+        *_, last = steps
+        return last.x
+
+    def ancestral(variance: str, x_T: Tensor, g: Any) -> Tensor:
+        model.variance = variance
+        return run(md.ancestral(model, x_T, few, generator=g))
+
+    few = md.tau(model.schedule, S=args.S)
+    found = {"ddim": lambda x_T, g: run(md.ddim(model, x_T, few))}
+    for v in [model.variance] if model.learns_variance else ["small", "large"]:
+        found[f"ancestral, {v}"] = functools.partial(ancestral, v)
+    return found
+
+
+def gradient_noise(args: argparse.Namespace, model: Denoiser) -> dict[str, Any]:
+    """Tr(covariance of one sample's gradient) / |mean gradient|^2 for each loss and choice of t.
+
+    The "simple noise scale" of McCandlish et al. 2018: the batch at which noise and signal in a
+    gradient are equally long. From the gradients g_k of K batches of B samples:
+    Tr = B sum |g_k - g|^2 / (K - 1), and |g|^2 - Tr / (K B) estimates the mean's square.
+    """
+    data = md.data.load("cifar10", "train", device=args.device)
+    T, K, B = model.schedule.T, *((4, 4) if args.smoke else (args.batches, 256))
+    weights = list(model.net.parameters())
+    g = torch.Generator(args.device).manual_seed(args.seed)
+    aware = LossAwareTimes(T)
+    with torch.no_grad():
+        for _ in range(10):
+            for t in torch.randperm(T, generator=g, device=args.device).add(1).split(1000):
+                x0, _ = data.batch(len(t), generator=g)
+                aware.update(t, loss_vlb(model, x0, t, generator=g))
+    losses: dict[str, Any] = {"vlb, uniform t": (loss_vlb, UniformTimes(T))}
+    losses["vlb, importance-sampled t"] = (loss_vlb, aware)
+    losses["simple, uniform t"] = (loss_simple, UniformTimes(T))
+    if model.learns_variance:
+        losses["hybrid, uniform t"] = (loss_hybrid, UniformTimes(T))
+    found = {}
+    for name, (loss, times) in losses.items():
+        mean, square = torch.zeros((), device=args.device), 0.0
+        for _ in range(K):
+            x0, _ = data.batch(B, generator=g)
+            t, w = times.sample(B, device=x0.device, generator=g)
+            value = (w * loss(model, x0, t, generator=g)).mean()
+            parts = torch.autograd.grad(value, weights, allow_unused=True)
+            flat = torch.cat([p.flatten().double() for p in parts if p is not None])
+            mean, square = mean + flat / K, square + float(flat.square().sum())
+        trace = B * (square - K * float(mean.square().sum())) / (K - 1)
+        signal = float(mean.square().sum()) - trace / (K * B)
+        found[name] = {"trace": trace, "signal": signal, "noise_scale": trace / signal}
+    return found | {"batches": K, "batch": B}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True)
+    one = commands.add_parser("train")
+    one.add_argument("recipe", choices=RECIPES)
+    one.add_argument("--seconds", type=float, default=400.0)
+    one.set_defaults(run=train)
+    all_ = commands.add_parser("measure")
+    all_.add_argument("--n", type=int, default=10_000, help="samples for FID-768")
+    all_.add_argument("--n-nll", type=int, default=1000, help="test images for the bound")
+    all_.add_argument("--batch", type=int, default=1000)
+    all_.add_argument("--S", type=int, default=50)
+    all_.add_argument("--batches", type=int, default=100, help="for the noise of the gradient")
+    all_.add_argument("--seed", type=int, default=0)
+    all_.add_argument("--json", type=Path, default=Path("cifar10_iddpm.json"))
+    all_.set_defaults(
+        run=measure, data="cifar10", precision="bf16", extractor="inception768", split="test"
+    )
+    for p in (one, all_):
+        p.add_argument("--out", type=Path, required=True, help="folder of the weights")
+        p.add_argument("--smoke", action="store_true", help="tiny, for a test of this script")
+        p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    args.run(args)
+
+
+if __name__ == "__main__":
+    main()
