@@ -1,126 +1,68 @@
-"""Images per second of a training step of the CIFAR-10 network, rung by rung, beside diffusers'.
+"""Images per second of a training step of the CIFAR-10 network: ours rung by rung, and others'.
 
-python benchmarks/train_gpu.py --out results/train_gpu.json             # one GPU
-torchrun --nproc_per_node=2 benchmarks/train_gpu.py --ours compiled --peers none \
-    --out results/train_2gpu.json                                       # scaling
-python benchmarks/train_gpu.py --smoke                                  # a minute on a processor
+    python benchmarks/train_gpu.py                      # one GPU, all of JOBS below
+    python benchmarks/train_gpu.py --jobs ours:compiled:512 diffusers:tuned:512
+    torchrun --nproc_per_node=2 benchmarks/train_gpu.py --jobs ours:compiled:512 ours:cut:512 \\
+        --out train_2gpu.json                           # scaling
+    python benchmarks/train_gpu.py --smoke              # a minute on a processor
 
-Every recipe does the whole step: batch from a uint8 tensor on the device with random flips, noise,
-loss, gradient, clipping, Adam, EMA. MFU: 3 x the FLOPs of a forward pass (torch's counter) x
-images/s, as a share of a bf16 matrix product measured in the same run.
+A job is library:rung:batch, the batch of one GPU and one forward pass; peers.py says what the rungs
+are. Every job does the whole step: batch from a uint8 tensor on the device with random flips,
+noise, loss, gradient, clipping where the library clips, optimizer, average. MFU: 3 x the FLOPs of a
+forward pass of the job's own network x images/s, as a share of a bf16 matrix product measured in
+the same run. Rows already in --out (same hardware and torch) are not measured again, except those
+that failed.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
+import importlib.metadata
 import json
-import platform
-import shlex
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+from peers import RECIPES, Recipe, parse
+from record import RESULTS, provenance, save
 
-from minidiff.config import TrainConfig
 from minidiff.data import Images
 from minidiff.distributed import World, processes
-from minidiff.speed import peak_flops, training_flops
-from minidiff.trainer import Trainer, best_precision
-from minidiff.unet import UNet
+from minidiff.speed import peak_flops
 
-SMALL = {"width": 32, "mults": (1, 2), "blocks": 1, "attention": ()}
-Step = Callable[[], Any]
-
-
-class PlainAdamW(torch.optim.AdamW):
-    """Not fused, so without a guard against NaN in its kernel."""
-
-    found_inf = property(lambda self: None, lambda self, value: None)
+PACKAGES = ("diffusers", "denoising-diffusion-pytorch", "ema-pytorch", "smalldiffusion")
+JOBS = (
+    "ours:plain:512 ours:fused:512 ours:bf16:512 ours:compiled:512 ours:compiled:128 "
+    "ours:compiled:1024 diffusers:default:16 diffusers:default:128 diffusers:tuned:512 "
+    "lucidrains:default:32 lucidrains:default:128 lucidrains:tuned:512 "
+    "smalldiffusion:default:256 smalldiffusion:default:128 smalldiffusion:tuned:512"
+)
 
 
-def ours(rung: str, batch: int, data: Images, world: World, small: bool) -> Step:
-    """Our trainer's step: each rung adds one thing to the one before."""
-    names = ["plain", "fused", "bf16", "compiled", "autotuned"]
-    level = names.index(rung)
-    modes = {"compiled": "default", "autotuned": "max-autotune-no-cudagraphs"}
-    config = TrainConfig(
-        network="cifar10",
-        network_options=SMALL if small else {},
-        flip=True,
-        batch=batch * world.size,
-        ema=(0.9999,),
-        steps=1_000_000,
-        precision="auto" if level >= names.index("bf16") else "fp32",
-        compile=modes.get(rung, ""),
-    )
-    trainer = Trainer(config, world, data)
-    if rung == "plain":  # one kernel after the other for each parameter
-        trainer.optimizer = PlainAdamW(
-            trainer.net.parameters(), lr=2e-4, weight_decay=0.0, foreach=False
-        )
-
-        def loop(model: torch.nn.Module) -> None:
-            for m, p in zip(trainer.ema.shadows[0], model.parameters(), strict=True):
-                m.mul_(0.9999).add_(p.detach(), alpha=1e-4)
-
-        trainer.ema.update = loop  # type: ignore[method-assign]
-    batches = trainer.batches()
-    return lambda: trainer.step(batches)
+def head(world: World) -> dict[str, Any]:
+    """How a file of results was made, with the versions of the peers that are installed."""
+    made = provenance(world.device) | {"processes": world.size}
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            made["versions"][package] = importlib.metadata.version(package)
+    return made
 
 
-def diffusers(rung: str, batch: int, data: Images, world: World, small: bool) -> Step:
-    """Its unconditional training example; "tuned": with bf16, channels-last, compile, fused."""
-    from diffusers import DDPMScheduler, UNet2DModel
-    from diffusers.training_utils import EMAModel
-
-    net = UNet2DModel(
-        sample_size=32,
-        block_out_channels=(32, 64) if small else (128, 256, 256, 256),
-        down_block_types=("DownBlock2D", "DownBlock2D")
-        if small
-        else ("DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D")
-        if small
-        else ("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
-        layers_per_block=1 if small else 2,
-        attention_head_dim=None,
-        dropout=0.1,
-    ).to(world.device)
-    tuned = rung == "tuned"
-    if tuned:
-        net = net.to(memory_format=torch.channels_last)
-    run: Any = torch.compile(net) if tuned else net
-    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4, fused=True if tuned else None)
-    ema = EMAModel(net.parameters(), decay=0.9999, foreach=tuned)
-    ema.to(world.device)
-    noising = DDPMScheduler(num_train_timesteps=1000)
-    generator = torch.Generator(world.device).manual_seed(0)
-    half = tuned and best_precision("auto", world.device) == "bf16"
-
-    def step() -> None:
-        x0, _ = data.batch(batch, generator=generator, flip=True)
-        if tuned:
-            x0 = x0.contiguous(memory_format=torch.channels_last)
-        eps = torch.randn_like(x0)
-        t = torch.randint(0, 1000, (batch,), device=x0.device)
-        xt = noising.add_noise(x0, eps, t)
-        with torch.autocast(world.device.type, torch.bfloat16, enabled=half):
-            out = run(xt, t).sample
-        F.mse_loss(out.float(), eps).backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        ema.step(net.parameters())
-
-    return step
+def kept(path: str | Path, rows: str, made: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of an earlier file from the same hardware and torch; failed ones are left out."""
+    if not Path(path).exists():
+        return []
+    old = json.loads(Path(path).read_text())
+    same = all(old.get(k) == made[k] for k in ("hardware", "processes"))
+    if not same or old["versions"]["torch"] != made["versions"]["torch"]:
+        return []
+    return [row for row in old[rows] if "error" not in row]
 
 
-def measure(step: Step, world: World, seconds: float) -> dict[str, float]:
+def measure(recipe: Recipe, world: World, seconds: float) -> dict[str, Any]:
     """Time per step: after a warm-up, steps are queued for `seconds` and waited for at the end."""
     cuda = world.device.type == "cuda"
 
@@ -130,11 +72,11 @@ def measure(step: Step, world: World, seconds: float) -> dict[str, float]:
 
     begun = time.perf_counter()
     for _ in range(8 if cuda else 1):
-        step()
+        recipe.step()
     wait()
     warmup = time.perf_counter() - begun
     start = time.perf_counter()
-    step()
+    recipe.step()
     wait()
     steps = max(2, int(seconds / (time.perf_counter() - start)))
     steps = int(world.mean(torch.tensor(float(steps), device=world.device)).item())
@@ -142,78 +84,74 @@ def measure(step: Step, world: World, seconds: float) -> dict[str, float]:
     for _ in range(3):
         start = time.perf_counter()
         for _ in range(max(1, steps // 3)):
-            step()
+            recipe.step()
         wait()
         times.append((time.perf_counter() - start) / max(1, steps // 3))
     memory = torch.cuda.max_memory_allocated(world.device) / 2**30 if cuda else 0.0
     return {
+        "precision": recipe.precision,
+        "images_per_step": recipe.images * world.size,
         "ms_per_step": round(1e3 * min(times), 3),
         "ms_per_step_slowest_third": round(1e3 * max(times), 3),
         "warmup_s": round(warmup, 1),
         "memory_GiB": round(memory, 2),
+        "images_per_s": round(recipe.images * world.size / min(times), 1),
     }
 
 
 def main() -> None:
-    """Measure all asked for and write them to a JSON file."""
+    """Measure all jobs and write them to a JSON file as they come."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    p.add_argument("--batch", type=int, nargs="+", default=[128, 512, 1024], help="for one GPU")
-    p.add_argument("--ours", nargs="+", default=["plain", "fused", "bf16", "compiled"])
-    p.add_argument("--peers", nargs="+", default=["default", "tuned"], help="of diffusers, or none")
+    p.add_argument("--jobs", nargs="+", default=JOBS.split(), help="library:rung:batch")
     p.add_argument("--seconds", type=float, default=6.0, help="of timing for each")
-    p.add_argument("--out", type=Path)
-    p.add_argument("--smoke", action="store_true", help="tiny networks, for a test of this script")
+    p.add_argument("--out", default=str(RESULTS / "train_gpu.json"))
+    p.add_argument("--smoke", action="store_true", help="tiny networks, nothing compiled or kept")
     args = p.parse_args()
+    jobs = [parse(job) for job in args.jobs]
     if args.smoke:
-        args.batch, args.seconds, args.ours = [8], 0.3, ["plain", "fused"]
-        args.peers = ["default"] if args.peers != ["none"] else ["none"]
+        args.seconds = 0.3
+        jobs = sorted({(library, rung, 8) for library, rung, _ in jobs})
+        torch.compiler.set_stance("force_eager")
     with processes() as world:
+        if world.size > 1 and any(library != "ours" for library, *_ in jobs):
+            p.error("only ours run on several GPUs")
         cuda = world.device.type == "cuda"
+        torch.backends.cudnn.benchmark = True
         torch.manual_seed(0)
-        pixels = torch.randint(0, 256, (50_000, 3, 32, 32), dtype=torch.uint8, device=world.device)
-        labels = torch.zeros(50_000, dtype=torch.long, device=world.device)
+        n = 50_000 if not args.smoke else 512
+        pixels = torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8, device=world.device)
+        labels = torch.zeros(n, dtype=torch.long, device=world.device)
         data = Images(pixels, labels, ("noise",), "uniform noise, the size of CIFAR-10")
-        net = UNet.cifar10(**SMALL) if args.smoke else UNet.cifar10()
-        flops = training_flops(net, torch.zeros(1, 3, 32, 32), torch.zeros(1))
         peak = peak_flops(world.device) if cuda else None
-        result: dict[str, Any] = {
-            "command": shlex.join([Path(sys.executable).name, *sys.argv]),
-            "device": torch.cuda.get_device_name() if cuda else platform.processor() or "cpu",
-            "processes": world.size,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "parameters": sum(p.numel() for p in net.parameters()),
-            "training_GFLOP_per_image": round(flops / 1e9, 3),
-            "bf16_peak_TFLOPs": round(peak / 1e12, 1) if peak else None,
-            "runs": [],
-        }
-        if cuda:
-            torch.backends.cudnn.benchmark = True
-        jobs: list[tuple[str, str, Any]] = [("minidiff", r, ours) for r in args.ours]
-        jobs += [("diffusers", r, diffusers) for r in args.peers if r != "none"]
-        for batch in args.batch:
-            for library, rung, make in jobs:
-                run: dict[str, Any] = {"library": library, "rung": rung, "batch": batch}
-                try:
-                    step = make(rung, batch, data, world, args.smoke)
-                    run |= measure(step, world, args.seconds)
-                    rate = batch * world.size / run["ms_per_step"] * 1e3
-                    run["images_per_s"] = round(rate, 1)
-                    run["mfu"] = round(rate * flops / (peak * world.size), 4) if peak else None
-                except (ImportError, torch.OutOfMemoryError) as error:
-                    run["error"] = str(error).splitlines()[0]
-                step = None  # type: ignore[assignment]
-                torch.compiler.reset()
-                gc.collect()
-                if cuda:
-                    torch.cuda.empty_cache()
-                    torch.cuda.reset_peak_memory_stats()
-                if world.main:
-                    print(json.dumps(run), flush=True)
-                    result["runs"].append(run)
-                    if args.out:
-                        args.out.parent.mkdir(parents=True, exist_ok=True)
-                        args.out.write_text(json.dumps(result, indent=1) + "\n")
+        result = head(world)
+        result["runs"] = [] if args.smoke else kept(args.out, "runs", result)
+        for library, rung, batch in jobs:
+            run: dict[str, Any] = {"library": library, "rung": rung, "batch": batch}
+            if any(run.items() <= row.items() for row in result["runs"]):
+                continue
+            recipe = None
+            try:
+                make = RECIPES[library]
+                recipe = make(rung, batch, data, world, args.smoke, lambda: 0.0)
+                run |= recipe.size()
+                run |= measure(recipe, world, args.seconds)
+                if peak:
+                    work = 3 * run["forward_flops_per_image"] * run["images_per_s"]
+                    run["mfu"] = round(work / (peak * world.size), 4)
+                    run["bf16_peak_TFLOPs"] = round(peak / 1e12, 1)
+            except (ImportError, RuntimeError) as error:  # the next job may still run
+                run["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
+            del recipe
+            torch.compiler.reset()
+            gc.collect()
+            if cuda:
+                torch.cuda.empty_cache()
+                torch.cuda.reset_peak_memory_stats()
+            result["runs"].append(run)
+            if world.main:
+                print(json.dumps(run), flush=True)
+                if not args.smoke:
+                    save(args.out, result)
 
 
 if __name__ == "__main__":
