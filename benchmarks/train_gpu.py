@@ -36,9 +36,9 @@ from minidiff.speed import peak_flops
 PACKAGES = ("diffusers", "denoising-diffusion-pytorch", "ema-pytorch", "smalldiffusion")
 JOBS = (
     "ours:plain:512 ours:fused:512 ours:bf16:512 ours:compiled:512 ours:compiled:128 "
-    "ours:compiled:1024 diffusers:default:16 diffusers:default:128 diffusers:tuned:512 "
-    "lucidrains:default:32 lucidrains:default:128 lucidrains:tuned:512 "
-    "smalldiffusion:default:256 smalldiffusion:default:128 smalldiffusion:tuned:512"
+    "ours:compiled:1024 ours:graphs:128 diffusers:default:16 diffusers:default:128 "
+    "diffusers:tuned:512 lucidrains:default:32 lucidrains:default:128 lucidrains:tuned:512 "
+    "smalldiffusion:default:256 smalldiffusion:tuned:512"
 )
 
 
