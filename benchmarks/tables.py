@@ -195,7 +195,7 @@ def ddim(args: argparse.Namespace, model: md.Denoiser, table: Table) -> None:
                     }
 
                 key = {"S": S, "eta": eta, "tau": spacing, "n": args.n, "clip": model.clip}
-                table.measure(key | {"precision": args.precision}, row)
+                table.measure(key | {"arithmetic": args.precision}, row)
 
 
 def solvers(args: argparse.Namespace, model: md.Denoiser, table: Table) -> None:
@@ -270,7 +270,7 @@ def nll(args: argparse.Namespace, model: md.Denoiser, table: Table) -> None:
     """
     for split in args.splits:
         x = from_uint8(_images(args, split))
-        key = {"split": split, "n": len(x), "clip": model.clip, "precision": args.precision}
+        key = {"split": split, "n": len(x), "clip": model.clip, "arithmetic": args.precision}
         table.measure(key, lambda x=x: bound(args, model, x))
 
 
@@ -317,7 +317,7 @@ def reconstruct(args: argparse.Namespace, model: md.Denoiser, table: Table) -> N
                 }
 
             if not (method == "heun" and S > 200):
-                key = {"S": S, "method": method, "n": len(x0), "precision": args.precision}
+                key = {"S": S, "method": method, "n": len(x0), "arithmetic": args.precision}
                 table.measure(key, row)
 
 
