@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlparse
 
+import pdf
 import pytest
 from bs4 import BeautifulSoup
 
@@ -275,3 +276,28 @@ def test_the_interactive_figures_answer_to_the_keyboard(visit) -> None:
         opened.page.keyboard.press("ArrowLeft")
         assert said.inner_text() not in ("", before)
     assert opened.complaints == []
+
+
+def test_the_printed_book(browser, address: str) -> None:
+    """Two chapters of it: formulas set, numbers counted on, references and bookmarks that jump."""
+    pytest.importorskip("pypdf", reason="make pdf installs pypdf")
+    names = ["notebooks/01_forward_process", "notation"]
+    tab = browser.new_page(reduced_motion="reduce", viewport=pdf.PAPER)
+    tab.emulate_media(media="print")
+    first = pdf.part(tab, address, names[0], names, 600)
+    length = len(first[0].pages)
+    second = pdf.part(tab, address, names[1], names, 600 + length)
+    overflow = tab.evaluate("() => document.scrollingElement.scrollWidth - innerWidth")
+    tab.close()
+    book = pdf.join([first, second])
+    texts = [page.extract_text() for page in book.pages]
+    assert "Solution to Exercise 1.1" in " ".join(" ".join(texts).split())
+    assert not [text for text in texts if ESCAPED_TEX.search(text)]
+    assert str(600 + len(book.pages)) in texts[-1].split()
+    assert overflow <= 0
+    chapters = [mark.title for mark in book.outline if not isinstance(mark, list)]
+    assert chapters == ["1. The forward process", "Notation"]
+    links = [a.get_object() for page in book.pages for a in page.get("/Annots", [])]
+    assert not [link for link in links if pdf.JUMP in str(link)]
+    jumps = [link["/Dest"][0].get_object() for link in links if "/Dest" in link]
+    assert max(map(book.get_page_number, jumps)) >= length  # some lead into the other page
