@@ -59,12 +59,12 @@ RECIPES: dict[str, list[tuple[float, dict[str, Any]]]] = {  # shares of the time
 Grad = Callable[[Tensor], Tensor]
 
 
-def config(settings: dict[str, Any], seconds: float, mode: str, smoke: bool) -> TrainConfig:
+def config(settings: dict[str, Any], seconds: float, smoke: bool) -> TrainConfig:
     """The same network for all: the clock runs to 1000 whatever T is."""
     T = settings["T"]
     c = make_config(COMMON | settings | {"max_seconds": seconds})
     options = SMALL | {"clock": 1000 / T}
-    extra: dict[str, Any] = {"network_options": options, "compile": mode}
+    extra: dict[str, Any] = {"network_options": options, "compile": "default"}
     if smoke:
         extra = {"network_options": options | {"width": 16, "blocks": 1}, "batch": 8, "steps": 2}
     return make_config(extra, c)
@@ -76,7 +76,7 @@ def train(args: argparse.Namespace) -> None:
     model, stages = None, []
     begun = time.perf_counter()
     for k, (share, settings) in enumerate(RECIPES[args.recipe]):
-        c = config(settings, share * args.seconds, args.compile, args.smoke)
+        c = config(settings, share * args.seconds, args.smoke)
         run = args.out / f"{args.recipe}-{k}"
         model = md.train(c, run, model=model, device=args.device, bar=False)
         took = json.loads((run / "log.jsonl").read_text().splitlines()[-1])["seconds"]
@@ -250,7 +250,6 @@ def main() -> None:
     one = commands.add_parser("train")
     one.add_argument("recipe", choices=RECIPES)
     one.add_argument("--seconds", type=float, default=400.0)
-    one.add_argument("--compile", default="reduce-overhead", help="a mode of torch.compile")
     one.set_defaults(run=train)
     all_ = commands.add_parser("measure")
     all_.add_argument("--n", type=int, default=10_000, help="samples for FID-768")
