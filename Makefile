@@ -10,7 +10,7 @@ PINS ?= -c constraints.txt
 # a backend chosen outside would keep figures out of the notebooks
 unexport MPLBACKEND
 
-.PHONY: book test notebooks pictures site-test pdf pins clean
+.PHONY: book test notebooks pictures site-test pdf links pins clean
 
 # One thread a process: on a busy machine two threads spend their time waiting for one another.
 book test: export OMP_NUM_THREADS = 1
@@ -49,6 +49,11 @@ site-test: book
 pdf: book
 	$(BIN)/python -m pip install --quiet pypdf
 	$(BIN)/python tools/pdf.py
+
+# Asks every address that the book points to; _build/links.txt lists them. Needs the network.
+links: book
+	$(BIN)/jupyter-book build -q book/ --builder linkcheck; found=$$?; \
+		rm -f _build/html/output.json; mv _build/html/output.txt _build/links.txt; exit $$found
 
 $(INSTALLED): pyproject.toml requirements.txt constraints.txt
 	@$(PYTHON) tools/check_python.py
