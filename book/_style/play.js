@@ -83,6 +83,9 @@
   }
 
   // ---------------------------------------------------------------- a figure's frame
+  // On a phone a canvas of axes is made narrower, so that its words are shrunk less.
+  const fitted = (figure, width) => Math.max(400, Math.min(width, figure.clientWidth || width));
+
   const frame = (figure, width, height, controls, draw) => {
     const canvas = Object.assign(document.createElement("canvas"), { width, height });
     canvas.setAttribute("role", "img");
@@ -117,7 +120,7 @@
 
   const FIGURES = {
     schedule(figure) {
-      frame(figure, 560, 300, [
+      frame(figure, fitted(figure, 560), 300, [
         ["kind", "schedule", ["linear", "cosine"]],
         ["n", "T", range(10, 1000, 1000, 10)],
         ["rescale", "scale β by 1000/T", { type: "checkbox", checked: true }],
@@ -163,7 +166,7 @@
     },
 
     posterior(figure) {
-      frame(figure, 560, 300, [
+      frame(figure, fitted(figure, 560), 300, [
         ["b", "β (logarithmic)", range(-3, -0.05, -2, 0.05)],
         ["x", "x_t", range(-2, 2, 0.1, 0.1)],
       ], (canvas, { b, x }) => {
@@ -240,7 +243,7 @@
         .map((p) => p.map((v) => v * Math.hypot(sigmas[T], 1)));
       const truth = starts.map((x) => walk(x, 800, "Heun"));
       const shown = (path, n) => path.map((p, i) => p.map((v) => v / Math.hypot(grid(n)[i], 1)));
-      frame(figure, 480, 420, [
+      frame(figure, fitted(figure, 480), 420, [
         ["method", "solver", ["Euler (DDIM)", "Heun", "DPM-Solver++(2M)"]],
         ["n", "steps", range(2, 40, 6)],
       ], (canvas, { method, n }) => {
