@@ -91,18 +91,20 @@ def table(link: str) -> str:
 
 
 def measured() -> str:
-    """What results/ says about the shipped CIFAR-10 network, as a Markdown list."""
+    """What results/ says about the CIFAR-10 network, as a Markdown list."""
 
     def result(name: str) -> Any:
-        return json.loads((ROOT / "results" / f"cifar10_{name}.json").read_text())
+        return json.loads((ROOT / "results" / f"{name}.json").read_text())
 
-    run, speed = result("training"), json.loads((ROOT / "results" / "unet_gpu.json").read_text())
-    bound = next(row for row in result("nll")["rows"] if row["split"] == "test")
-    ddim = {(r["S"], r["eta"]): r for r in result("ddim")["rows"] if r["tau"] == "linear"}
-    best, floor = ddim[50, 0.0], result("floor")["rows"][0]
-    rates = {
-        row["net"]: row["train_images_per_s"] for row in speed["rows"] if row["mode"] == "compiled"
-    }
+    run, bounds = result("cifar10_training"), result("cifar10_nll")["rows"]
+    bound = next(row for row in bounds if row["split"] == "test")
+    ddim = {(r["S"], r["eta"]): r for r in result("cifar10_ddim")["rows"] if r["tau"] == "linear"}
+    best, floor = ddim[50, 0.0], result("cifar10_floor")["rows"][0]
+    speed, two = result("train_gpu"), result("train_2gpu")["runs"][0]["images_per_s"]
+    rates = {(r["library"], r["rung"], r["batch"]): r["images_per_s"] for r in speed["runs"]}
+    ours, peer = rates["ours", "compiled", 512], rates["diffusers", "tuned", 512]
+    equal = result("cifar10_equal_time")["rows"]
+    reached = {(r["library"], r["rung"]): min(q["FID-768"] for q in r["quality"]) for r in equal}
     return (
         f"- **Trained** on {run['images'] / 1e6:.1f} million images in {run['gpu_hours']:.2f} "
         f"GPU-hours ({run['hardware']}): {bound['large']['bits_per_dim']:.2f} ± "
@@ -110,9 +112,15 @@ def measured() -> str:
         f"- **Samples** of {best['S']}-step DDIM: FID-768 {best['FID-768']:.3f} with "
         f"{best['n']:,} samples; real test images score {floor['FID-768']:.4f}. FID-768 is not "
         "FID: it takes an earlier layer of the same Inception network and gives smaller numbers.\n"
-        f"- **Speed** of a training step, batch 512, compiled, bfloat16, {speed['hardware']}: "
-        f"{rates['ours']:,.0f} images/s; diffusers' network of the same weights, tuned alike, in "
-        f"the same run: {rates['diffusers']:,.0f} (ratio {rates['ours'] / rates['diffusers']:.2f})."
+        f"- **Speed** of a whole training step, batch 512, compiled, bfloat16, "
+        f"{speed['hardware']}: {ours:,.0f} images/s; diffusers' network of the same weights, "
+        f"tuned alike, in the same run: {peer:,.0f} (ratio {ours / peer:.2f}).\n"
+        f"- **Two GPUs**, 512 images on each: {two:,.0f} images/s, an efficiency of "
+        f"{two / (2 * ours):.3f}.\n"
+        f"- **After {equal[0]['seconds']:.0f} s** of training on one GPU, compilation included: "
+        f"FID-768 {reached['ours', 'compiled']:.2f}; by the default recipes of diffusers "
+        f"{reached['diffusers', 'default']:.2f}, of lucidrains "
+        f"{reached['lucidrains', 'default']:.2f} ({equal[0]['n']:,} samples, one run each)."
     )
 
 
