@@ -172,7 +172,11 @@ def read_info(name_or_path: str | Path) -> Info:
 
 
 def available() -> list[str]:
-    """Names of the weights that ship with minidiff."""
+    """Names of the weights that ship with minidiff; `read_info(name)["card"]` describes each.
+
+    >>> available()
+    ['cifar10', 'cifar10_small', 'cifar10_small_hybrid', 'digits', 'digits_labels', 'fashion']
+    """
     names = (path.stem for path in SHIPPED.glob("*.safetensors"))
     return sorted(name for name in names if not name.startswith("classifier_"))
 
