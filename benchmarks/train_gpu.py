@@ -2,7 +2,7 @@
 
     python benchmarks/train_gpu.py                      # one GPU, all of JOBS below
     python benchmarks/train_gpu.py --jobs ours:compiled:512 diffusers:tuned:512
-    torchrun --nproc_per_node=2 benchmarks/train_gpu.py --jobs ours:compiled:512 ours:cut:512 \\
+    torchrun --nproc_per_node=2 benchmarks/train_gpu.py --jobs ours:compiled:512 \\
         --out train_2gpu.json                           # scaling
     python benchmarks/train_gpu.py --smoke              # a minute on a processor
 
