@@ -47,7 +47,6 @@ site-test: book
 
 # The whole book as _build/minidiff.pdf, printed by Chromium.
 pdf: book
-	$(BIN)/python -m pip install --quiet pypdf
 	$(BIN)/python tools/pdf.py
 
 # Asks every address that the book points to; _build/links.txt lists them. Needs the network.

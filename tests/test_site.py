@@ -279,7 +279,6 @@ def test_the_interactive_figures_answer_to_the_keyboard(visit) -> None:
 
 def test_the_printed_book(browser, address: str) -> None:
     """Two chapters of it: formulas set, numbers counted on, references and bookmarks that jump."""
-    pytest.importorskip("pypdf", reason="make pdf installs pypdf")
     names = ["notebooks/01_forward_process", "notation"]
     tab = browser.new_page(viewport=pdf.PAPER)
     tab.emulate_media(media="print")
