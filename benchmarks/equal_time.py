@@ -5,12 +5,12 @@
     python benchmarks/equal_time.py --smoke               # a minute on a processor, no FID
 
 A recipe is library:rung:batch as in train_gpu.py; peers.py says what each does. Time counts from
-the first step on, compilation included, so that a recipe that compiles trains for less. A learning
-rate that falls reaches 0 when the time is up. All are sampled alike, by our DDIM from the same
-noise, with the last weights and with the library's average of them: over so short a run an average
-may lag behind, and the better of the two counts. Needs the data and inception768/ in
-$MINIDIFF_DATA. Recipes already in --out (same hardware, torch, seconds, n, seed and precision) are
-not trained again.
+the first step on, compilation included, so that a recipe that compiles trains for less; how much
+less depends on the compiler's cache, and seconds_first_steps tells. A learning rate that falls
+reaches 0 when the time is up. All are sampled alike, by our DDIM from the same noise, with the last
+weights and with the library's average of them: over so short a run an average may lag behind, and
+the better of the two counts. Needs the data and inception768/ in $MINIDIFF_DATA. Recipes already in
+--out (same hardware, torch, seconds, n, seed and precision) are not trained again.
 """
 
 from __future__ import annotations
