@@ -124,7 +124,7 @@ def save_weights(
     write(path, tensors, {**describe(model), "quantize": quantize, "card": dict(card or {})})
 
 
-def load_weights(path: str | Path, model: Denoiser) -> Info:
+def load_weights(name_or_path: str | Path, model: Denoiser) -> Info:
     """Load weights into an existing model of the same architecture; returns the file's info.
 
     >>> import tempfile
@@ -134,7 +134,9 @@ def load_weights(path: str | Path, model: Denoiser) -> Info:
     ...     load_weights(f"{folder}/mine.safetensors", model)["predict"]
     'eps'
     """
-    tensors, info = read(path)
+    tensors, info = read(path := _find(name_or_path) or Path(name_or_path))
+    if info["predict"] != model.predict:
+        raise CheckpointError(f"{path} predicts {info['predict']!r}, not {model.predict!r}")
     _load_into(model.net, unpack(network_tensors(tensors, info)), path)
     return info
 

@@ -11,6 +11,7 @@ EXAMPLES = """examples:
   python -m minidiff train configs/digits.py --out runs/digits
   python -m minidiff train configs/digits.py --out runs/digits --resume
   python -m minidiff train configs/cifar10.py --out runs/cifar --max_seconds 3600 --batch 256
+  python -m minidiff train configs/cifar10.py --init cifar10 --lr 1e-4 --out runs/longer
   torchrun --nproc_per_node=2 -m minidiff train configs/cifar10.py --out runs/cifar
   python -m minidiff sample digits --n 64 --steps 20 --out digits.png
   python -m minidiff sample digits --n 16 --sampler ancestral --steps 1000 --out film.webp

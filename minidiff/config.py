@@ -34,6 +34,7 @@ class TrainConfig:
     network: str = "digits"  # UNet.<preset>()
     network_options: dict[str, Any] = field(default_factory=dict)  # other fields of UNetConfig
     conditional: bool = False  # give the class labels to the network
+    init: str = ""  # weights to begin with: a shipped name, a file, a run folder; "": random ones
 
     # the diffusion
     schedule: str = "linear"  # or "cosine"

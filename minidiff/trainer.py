@@ -52,6 +52,8 @@ class Trainer:
         self.config, self.world, self.data = c, world, data
         torch.manual_seed(c.seed)
         self.model = model or make_model(c, data.shape, len(data.classes))
+        if c.init:
+            checkpoint.load_weights(c.init, self.model)
         self.model.to(device).train()
         self.net: nn.Module = self.model.net
         if c.fsdp and world.size > 1:

@@ -289,6 +289,22 @@ def test_half_precision_scales_its_loss_and_resumes(tmp_path: Path) -> None:
     assert _same(latest(tmp_path / "whole"), latest(tmp_path / "parts"))
 
 
+def test_training_can_begin_with_weights(tmp_path: Path) -> None:
+    """The network and its average start there; one made for something else is refused."""
+    trainer = Trainer(replace(TINY, init="digits", network_options={}), ONE, load("digits"))
+    shipped = load_pretrained("digits").net.state_dict()
+    for weights in (trainer.net.state_dict(), trainer.ema.state_dict()):
+        found = {k.split("/")[-1]: v for k, v in weights.items()}
+        assert all(torch.equal(found[k], v) for k, v in shipped.items() if k in found)
+        assert len(found.keys() & shipped.keys()) == len(shipped)
+    with pytest.raises(ValueError, match="another architecture"):
+        Trainer(replace(TINY, init="cifar10"), ONE, load("digits"))
+    with pytest.raises(ValueError, match="predicts 'eps', not 'v'"):
+        Trainer(replace(TINY, init="digits", predict="v"), ONE, load("digits"))
+    with pytest.raises(ValueError, match="no weights called 'digit'"):
+        Trainer(replace(TINY, init="digit"), ONE, load("digits"))
+
+
 def test_precision_follows_the_device() -> None:
     assert best_precision("auto", ONE.device) == "fp32"
     assert best_precision("bf16", ONE.device) == "bf16"
