@@ -12,7 +12,7 @@ from minidiff.distributed import fill
 
 
 class EMA:
-    """Exponential moving average  m <- d m + (1 - d) w  of a network's weights w.
+    """Exponential moving average `m <- d m + (1 - d) w` of a network's weights w.
 
     Ho et al. 2020, appendix B (d = 0.9999). The average lives in float32 whatever the
     precision of the weights: in bfloat16, adding 1e-4 of a weight would change nothing.

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from docutils.statemachine import StringList
+from sphinx_proof.directive import ProofDirective
+
 
 def finish(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     """Called for every page before it is written."""
@@ -24,6 +27,48 @@ def finish(app: Any, page: str, template: str, context: dict[str, Any], doctree:
         context["body"] = re.sub(r"<img (?!loading)", '<img loading="lazy" ', body)
 
 
+class Proof(ProofDirective):
+    """A proof that may begin with a list: the word "Proof." stands before it, not in it."""
+
+    def run(self) -> list[Any]:
+        """Put two empty lines in front of a list: the word comes into the first."""
+        if re.match(r"\d+\. ", self.content[0]):
+            self.content.insert(0, StringList(["", ""], self.content.source(0)))
+        return super().run()
+
+
+# -- the API page -------------------------------------------------------------------------------
+
+FIRST = (  # the files in the order in which the chapters need them; any other comes after these
+    *("schedule", "process", "parameterize", "denoiser", "elbo", "losses", "timesteps"),
+    *("samplers", "ode", "likelihood", "unet", "unet_config", "train", "config", "ema"),
+)
+
+
+def library() -> str:
+    """Every name of minidiff.__all__ under the file that it lives in."""
+    import minidiff
+
+    files: dict[str, list[str]] = {file: [] for file in FIRST}
+    for name in minidiff.__all__:
+        file = getattr(minidiff, name).__module__.removeprefix("minidiff.")
+        files.setdefault(file, []).append(name)
+    lines = []
+    for file, names in files.items():
+        lines += [f"### `{file}.py`", "", "```{eval-rst}"]
+        lines += [f".. automodule:: minidiff.{file}", "   :no-index:", ""]
+        lines += [".. currentmodule:: minidiff", ""]
+        for name in names:
+            kind = "class" if isinstance(getattr(minidiff, name), type) else "function"
+            lines += [f".. auto{kind}:: {name}", *["   :members:"] * (kind == "class"), ""]
+        lines += ["```", ""]
+    return "\n".join(lines)
+
+
+def fill(app: Any, page: str, source: list[str]) -> None:
+    source[0] = source[0].replace("<!-- the library, file by file -->", library())
+
+
 def plain_docstring(
     app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]
 ) -> None:
@@ -36,7 +81,7 @@ def restructured(paragraph: str) -> str:
     if paragraph.lstrip().startswith(">>>"):
         return paragraph
     if re.search(r"^\s|\S  +\S", paragraph, flags=re.M):  # laid out by hand: leave it as it is
-        return "::\n\n" + re.sub(r"^", "    ", paragraph, flags=re.M)
+        return ".. code-block:: none\n\n" + re.sub(r"^", "    ", paragraph, flags=re.M)
     parts = paragraph.split("`")
     if len(parts) % 2 == 0:  # a lone backtick
         parts = [paragraph.replace("`", "'")]
@@ -45,8 +90,36 @@ def restructured(paragraph: str) -> str:
     return "".join(a + b for a, b in zip(prose, [*code, ""], strict=True))
 
 
+def without_aliases(
+    app: Any, what: str, name: str, thing: Any, skip: bool, options: Any
+) -> bool | None:
+    """The fields of a named tuple stand in its signature."""
+    return True if str(thing.__doc__).startswith("Alias for field number") else None
+
+
+def short_signature(
+    app: Any,
+    what: str,
+    name: str,
+    thing: Any,
+    options: Any,
+    arguments: str | None,
+    result: str | None,
+) -> tuple[str | None, str | None]:
+    """Dataclasses with factories: no private fields, and types by their last name."""
+    if arguments and "<factory>" in arguments:
+        arguments = re.sub(r", _\w+: .*? = <factory>", "", arguments).replace("<factory>", "{}")
+        arguments = re.sub(r"~(\w+\.)+", "", arguments)
+    return arguments, result
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Sphinx calls this."""
+    app.setup_extension("sphinx_proof")
+    app.add_directive_to_domain("prf", "proof", Proof, override=True)
+    app.connect("source-read", fill)
     app.connect("autodoc-process-docstring", plain_docstring)
+    app.connect("autodoc-process-signature", short_signature)
+    app.connect("autodoc-skip-member", without_aliases)
     app.connect("html-page-context", finish, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

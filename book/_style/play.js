@@ -29,6 +29,12 @@
     };
     return Array.from({ length: n }, () => Math.sqrt(-2 * Math.log(u())) * Math.cos(2 * Math.PI * u()));
   };
+  const minus = (number) => `${number}`.replace("-", "−");
+  const power = (number) => {  // 4.04 · 10⁻⁵
+    const [digits, exponent] = number.toExponential(2).split("e");
+    if (Math.abs(exponent) < 3) return number.toPrecision(3);
+    return `${digits} · 10${[...minus(+exponent)].map((c) => (c === "−" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[c])).join("")}`;
+  };
   const gauss = (x, m, v) => Math.exp(-((x - m) ** 2) / (2 * v)) / Math.sqrt(2 * Math.PI * v);
 
   // ---------------------------------------------------------------- drawing
@@ -40,7 +46,7 @@
   class Plot {  // a canvas with axes in data coordinates
     constructor(canvas, x, y, labels) {
       Object.assign(this, { canvas, c: canvas.getContext("2d"), x, y, labels });
-      this.box = [46, 10, canvas.width - 10, canvas.height - 36];
+      this.box = [50, 10, canvas.width - 18, canvas.height - 36];
     }
     px(u) { const [l, , r] = this.box; return l + (u - this.x[0]) / (this.x[1] - this.x[0]) * (r - l); }
     py(v) { const [, t, , b] = this.box; return b - (v - this.y[0]) / (this.y[1] - this.y[0]) * (b - t); }
@@ -52,11 +58,11 @@
       c.strokeRect(l, t, r - l, b - t);
       c.textAlign = "center";
       for (const u of [0, 0.5, 1].map((f) => this.x[0] + f * (this.x[1] - this.x[0])))
-        c.fillText(+u.toFixed(2), this.px(u), b + 15);
+        c.fillText(minus(+u.toFixed(2)), this.px(u), b + 15);
       c.fillText(this.labels[0], (l + r) / 2, b + 31);
       c.textAlign = "right";
       for (const v of [0, 0.5, 1].map((f) => this.y[0] + f * (this.y[1] - this.y[0])))
-        c.fillText(+v.toFixed(2), l - 4, this.py(v) + 4);
+        c.fillText(minus(+v.toFixed(2)), l - 4, this.py(v) + 4);
       c.save(); c.translate(12, (t + b) / 2); c.rotate(-Math.PI / 2); c.textAlign = "center";
       c.fillText(this.labels[1], 0, 0); c.restore();
     }
@@ -133,9 +139,9 @@
         plot.text(0.04, 1.1, "signal ᾱ (solid)", blue());
         plot.text(0.5, 1.1, "noise 1 − ᾱ (dashed)", orange());
         const last = ab[n], bits = 0.5 * (last * 0.25 + 1 - last - 1 - Math.log(1 - last)) / Math.LN2;
-        return `T = ${n}: ᾱ_T = ${last.toExponential(2)}, log-SNR at T = ${Math.log(last / (1 - last)).toFixed(1)}, ` +
-          `L_T = ${bits.toExponential(2)} bits/dim for data with E[x²] = 1/4. ` +
-          (last > 0.01 ? "x_T is not noise yet: sampling from N(0, I) starts in the wrong place." : "x_T is noise.");
+        return `At the end, t = T = ${n}: ᾱ = ${power(last)}, log-SNR = ${minus(Math.log(last / (1 - last)).toFixed(1))}, ` +
+          `and the prior term of the bound is ${power(bits)} bits/dim for data with E[x²] = 1/4. ` +
+          (last > 0.01 ? "This is not noise yet: sampling from N(0, I) starts in the wrong place." : "Only noise is left.");
       });
     },
 
@@ -144,11 +150,11 @@
       frame(figure, 560, 200, [["t", "t", range(0, T, 150)]], (canvas, { t }) => {
         const a = AB[t], c = canvas.getContext("2d"), cell = 20;
         c.clearRect(0, 0, canvas.width, canvas.height);
-        c.font = "13px sans-serif"; c.fillStyle = ink(); c.textAlign = "center";
+        c.fillStyle = ink(); c.textAlign = "center";
         const parts = [
           ["√ᾱ x₀", x0.map((v) => Math.sqrt(a) * v)],
           ["√(1−ᾱ) ε", eps.map((e) => Math.sqrt(1 - a) * e)],
-          ["x_t", x0.map((v, i) => Math.sqrt(a) * v + Math.sqrt(1 - a) * eps[i])],
+          ["xₜ", x0.map((v, i) => Math.sqrt(a) * v + Math.sqrt(1 - a) * eps[i])],
         ];
         parts.forEach(([name, values], k) => {
           const left = k * 190 + 10;
@@ -158,17 +164,17 @@
             c.fillRect(left + (i % 8) * cell, Math.floor(i / 8) * cell, cell, cell);
           });
           c.fillStyle = ink();
-          c.fillText(name, left + 80, 182);
-          if (k < 2) c.fillText(k ? "=" : "+", left + 175, 85);
+          c.font = "16px sans-serif"; c.fillText(name, left + 80, 184);
+          c.font = "24px sans-serif"; if (k < 2) c.fillText(k ? "=" : "+", left + 175, 88);
         });
-        return `t = ${t}: x_t = ${Math.sqrt(a).toFixed(3)} x₀ + ${Math.sqrt(1 - a).toFixed(3)} ε.`;
+        return `t = ${t}: xₜ = ${Math.sqrt(a).toFixed(3)} x₀ + ${Math.sqrt(1 - a).toFixed(3)} ε.`;
       });
     },
 
     posterior(figure) {
       frame(figure, fitted(figure, 560), 300, [
         ["b", "β (logarithmic)", range(-3, -0.05, -2, 0.05)],
-        ["x", "x_t", range(-2, 2, 0.1, 0.1)],
+        ["x", "xₜ", range(-2, 2, 0.1, 0.1)],
       ], (canvas, { b, x }) => {
         const beta = 10 ** b, N = 1201, grid = Array.from({ length: N }, (_, i) => -3 + i / 200);
         const before = (u) => 0.5 * gauss(u, -0.8, 0.04) + 0.5 * gauss(u, 0.8, 0.04);
@@ -180,13 +186,13 @@
         const q = grid.map((u) => gauss(u, mean, variance));
         const tv = p.reduce((s, v, i) => s + Math.abs(v - q[i]), 0) / 400;
         const wide = Math.max(4 * Math.sqrt(variance), 0.05), top = 1.35 * Math.max(...p, ...q);
-        const plot = new Plot(canvas, [mean - wide, mean + wide], [0, top], ["x_{t−1}", "density"]);
+        const plot = new Plot(canvas, [mean - wide, mean + wide], [0, top], ["xₜ₋₁", "density"]);
         plot.clear();
         plot.line(grid.map((u, i) => [u, p[i]]), blue());
         plot.line(grid.map((u, i) => [u, q[i]]), orange(), [6, 4]);
-        plot.text(mean - 0.95 * wide, 0.93 * top, "true q(x_{t−1} | x_t) (solid)", blue());
+        plot.text(mean - 0.95 * wide, 0.93 * top, "true q(xₜ₋₁ | xₜ) (solid)", blue());
         plot.text(mean - 0.95 * wide, 0.85 * top, "Gaussian of the same mean and variance (dashed)", orange());
-        return `β = ${beta.toFixed(3)}: the two differ by ${(100 * tv).toFixed(1)} % of their mass (total variation).`;
+        return `β = ${beta.toFixed(3)}, xₜ = ${minus(x.toFixed(1))}: the two differ by ${(100 * tv).toFixed(1)} % of their mass (total variation).`;
       });
     },
 
