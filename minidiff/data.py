@@ -127,6 +127,8 @@ def load(
     """
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
+    if size is not None and size < 1:
+        raise ValueError(f"size must be at least 1, got {size}")
     root = Path(root or os.environ.get("MINIDIFF_DATA") or Path.home() / ".cache" / "minidiff")
     if name == "digits":
         images, labels = _digits(split)

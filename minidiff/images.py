@@ -6,9 +6,13 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 Device = torch.device | str | None
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
@@ -97,23 +101,26 @@ class Folder(torch.utils.data.Dataset[tuple[Tensor, int]]):
     """A folder of pictures, one class per subfolder, decoded when asked for, by DataLoader workers.
 
     The first picture decides whether all are grey or RGB, and which size all must have; with
-    `size`, each is cropped to its central square and resized.
+    `size`, each is cropped to its central square and resized. What is transparent becomes white.
+    Subfolders `train` and `test` are the two splits; the classes are those of `train`.
     """
 
     def __init__(
         self, path: str | Path, split: str = "train", size: int | None = None, device: Device = None
     ) -> None:
-        path = Path(path)
+        whole = path = Path(path)
         self.name = str(path)
         if any((path / s).is_dir() for s in ("train", "test")):
             path = path / split
         elif split == "test":
             raise ValueError(f"{path} has no test images: put them into {path / 'test'}")
-        self.files = sorted(p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES)
+        self.files, parents = _pictures(path)
         if not self.files:
             raise ValueError(f"no images ({', '.join(sorted(_SUFFIXES))}) in {path}")
-        parents = [f.relative_to(path).parts[0] if f.parent != path else "" for f in self.files]
-        self.classes = tuple(sorted(set(parents)))
+        known = _pictures(whole / "train")[1] if split == "test" else parents
+        self.classes = tuple(sorted(set(known or parents)))
+        if strange := sorted(set(parents) - set(self.classes)):
+            raise ValueError(f"{path / strange[0]} is a class that {whole / 'train'} doesn't have")
         self.targets = [self.classes.index(p) for p in parents]
         self.size, self.device = size, device
         self.mode: str | None = None
@@ -128,11 +135,11 @@ class Folder(torch.utils.data.Dataset[tuple[Tensor, int]]):
         from PIL import Image
 
         try:
-            with Image.open(self.files[i]) as image:
-                self.mode = self.mode or ("L" if image.mode in ("1", "L", "I;16") else "RGB")
-                picture = image.convert(self.mode)
-        except OSError as error:
+            picture = _decode(self.files[i])
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise ValueError(f"cannot read {self.files[i]}: {error}") from error
+        self.mode = self.mode or ("L" if picture.mode == "L" else "RGB")
+        picture = picture.convert(self.mode)
         if self.size is not None:
             side = min(picture.size)
             left, top = (picture.width - side) // 2, (picture.height - side) // 2
@@ -181,7 +188,36 @@ class Folder(torch.utils.data.Dataset[tuple[Tensor, int]]):
             batch_sampler=batches,  # type: ignore[arg-type]
             num_workers=min(8, os.cpu_count() or 1),
             pin_memory=on_gpu,
+            generator=torch.Generator(),  # else it would draw from the run's own randomness
         )
         for pixels, labels in loader:
             some = Images(pixels, labels, self.classes).to(self.device)
             yield some.batch(range(len(some)), generator=generator, flip=flip)
+
+
+def _pictures(path: Path) -> tuple[list[Path], list[str]]:
+    """The files of pictures in a folder, without hidden ones, and the subfolder of each."""
+    inside = ((p, p.relative_to(path).parts) for p in sorted(path.rglob("*")))
+    found = [
+        (p, parts[0] if len(parts) > 1 else "")
+        for p, parts in inside
+        if p.suffix.lower() in _SUFFIXES and not any(part.startswith(".") for part in parts)
+    ]
+    return [p for p, _ in found], [parent for _, parent in found]
+
+
+def _decode(file: Path) -> PIL.Image.Image:
+    """A picture the right way up, in 8 bits and without transparency."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    with Image.open(file) as image:
+        picture = ImageOps.exif_transpose(image)  # cameras store a turned picture and a note
+    if picture.mode.startswith("I"):  # 16 bits; Pillow would cut off whatever is above 255
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    grey = picture.mode in ("1", "L", "LA")
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return picture.convert("L" if grey else "RGB")

@@ -340,6 +340,54 @@ def test_folder_splits_grey_and_refusals(tmp_path):
         load(tmp_path / "empty")
 
 
+def test_folder_takes_pictures_as_they_are_meant(tmp_path):
+    """16 bits, transparency, a turned camera; and files that only look like pictures are left."""
+    from PIL import Image
+
+    Image.fromarray(np.full((4, 4), 1000, np.uint16)).save(tmp_path / "deep.png")
+    assert load(tmp_path).images.unique().tolist() == [1000 >> 8]  # not cut off at 255
+    (tmp_path / "deep.png").unlink()
+    red = np.zeros((4, 4, 4), np.uint8)
+    red[..., 0], red[:2, :, 3] = 255, 255
+    Image.fromarray(red).save(tmp_path / "b.png")
+    Image.fromarray(red[..., ::3]).save(tmp_path / "c.png")  # grey and opaqueness
+    both = load(tmp_path).images
+    assert both[0, :, 0, 0].tolist() == [255, 0, 0]
+    assert both[0, :, 3, 0].tolist() == [255, 255, 255]
+    assert torch.equal(both[1], torch.full((3, 4, 4), 255))
+    (tmp_path / "._b.png").write_bytes(b"what macOS leaves beside a file")
+    save_picture(tmp_path / ".ipynb_checkpoints" / "d.png", (4, 4), 0, "L")
+    assert len(load(tmp_path)) == 2
+    turned = Image.new("RGB", (6, 4))
+    exif = turned.getexif()
+    exif[0x0112] = 6  # the camera was held upright
+    (tmp_path / "turned").mkdir()
+    turned.save(tmp_path / "turned" / "1.jpg", exif=exif)
+    assert load(tmp_path / "turned").shape == (3, 6, 4)
+    with pytest.raises(ValueError, match="size must be at least 1, got 0"):
+        load(tmp_path, size=0)
+
+
+def test_labels_mean_the_same_in_both_splits(tmp_path):
+    for name in ("train/ant", "train/bee", "train/cat", "test/bee", "test/cat"):
+        save_picture(tmp_path / name / "1.png", (4, 4), 7, "L")
+    test = load(tmp_path, "test")
+    assert test.classes == load(tmp_path).classes == ("ant", "bee", "cat")
+    assert test.labels.tolist() == [1, 2]
+    save_picture(tmp_path / "test" / "dog" / "1.png", (4, 4), 7, "L")
+    with pytest.raises(ValueError, match=r"test/dog is a class that .*train doesn't have"):
+        load(tmp_path, "test")
+
+
+def test_streaming_leaves_the_random_state_of_the_run_alone(tmp_path, monkeypatch):
+    """Else dropout would differ after a resume."""
+    save_picture(tmp_path / "1.png", (4, 4), 7, "L")
+    monkeypatch.setattr(data, "_IN_MEMORY", 0)
+    before = torch.get_rng_state()
+    next(load(tmp_path).stream([[0]]))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 # ---- the real files, where they are ----
 
 
