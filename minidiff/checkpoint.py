@@ -7,10 +7,9 @@ crash at any moment leaves the older file. Pickles are never read: loading one c
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from minidiff.atomic import write_whole
 from minidiff.denoiser import Denoiser
 from minidiff.int8 import pack, unpack
 from minidiff.schedule import Schedule
@@ -44,18 +44,9 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], info: Info) -> None:
     on_cpu = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     text = json.dumps({"format": FORMAT, **info}, sort_keys=True)
     blob = save(on_cpu, metadata={"minidiff": text, "sha256": _digest(on_cpu, text)})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(blob)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
+        write_whole(path, blob)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise CheckpointError(
             f"could not write {path}: {error.strerror or error} "
             f"(nothing was changed; free some space or choose another folder)"
@@ -217,8 +208,8 @@ def latest(folder: str | Path) -> Path:
         try:
             read(path)
             return path
-        except CheckpointError:
-            continue
+        except CheckpointError as error:
+            warnings.warn(f"{error}: passed over", stacklevel=2)
     raise CheckpointError(
         f"{folder} holds {len(found)} checkpoints, and all are damaged"
         if found
@@ -249,15 +240,6 @@ def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
         digest.update(f"{name} {t.dtype} {tuple(t.shape)}".encode())
         digest.update(t.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":  # the rename itself must reach the disk
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def check_architecture(net: nn.Module, tensors: Mapping[str, Tensor], path: str | Path) -> None:

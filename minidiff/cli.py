@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import inspect
+import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from minidiff.config import TrainConfig
 
 EXAMPLES = """examples:
   python -m minidiff train configs/digits.py --out runs/digits
@@ -18,6 +23,7 @@ EXAMPLES = """examples:
   python -m minidiff sample runs/cifar --n 50000 --out samples.npz
   python -m minidiff evaluate runs/cifar --data cifar10 --n 10000
   python -m minidiff nll runs/cifar --data cifar10 --n 1000
+  python -m minidiff info runs/cifar
   python -m minidiff export runs/cifar --out cifar.safetensors --quantize int8
 """
 
@@ -36,14 +42,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         getattr(commands, args.command)(args)
     except Stopped as stop:
-        return _say(str(stop), 128 + stop.signum)
+        main_process = os.environ.get("RANK", "0") == "0"  # under torchrun one says it for all
+        return _say(str(stop), 128 + stop.signum) if main_process else 128 + stop.signum
     except KeyboardInterrupt:
         return _say("interrupted", 130)
     except ModuleNotFoundError as error:
         return _say(f"the package {error.name!r} is missing: pip install -r requirements.txt")
     except OSError as error:
+        if error.strerror is None:  # not the system's own words, but a library's
+            return _say(str(error))
         where = f" {error.filename}" if error.filename else ""
-        return _say(f"cannot read or write{where}: {error.strerror or error}")
+        return _say(f"cannot read or write{where}: {error.strerror}")
     except (ValueError, ImportError, *commands.EXPECTED) as error:
         return _say(str(error))
     return 0
@@ -76,7 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     p = command(
         "train",
         "train a model",
-        "every setting of the config can be given as --name value, e.g. --steps 500 --lr 3e-4",
+        "settings, in the config file or as --name value (e.g. --steps 500 --lr 3e-4):\n"
+        + "\n".join(_settings()),
     )
     p.add_argument("config", help="a file of name = value lines")
     p.add_argument("--out", type=Path, help="the run's folder (default: runs/<name of config>)")
@@ -93,7 +103,9 @@ def _parser() -> argparse.ArgumentParser:
         help=".png: one picture of all; .npz: uint8 arrays; .gif or .webp: an animation of the "
         "sampler's steps; anything else: a folder of single PNGs",
     )
-    p.add_argument("--scale", type=_count, default=2, help="enlargement of the picture")
+    p.add_argument(
+        "--scale", type=_count, default=2, help="enlargement of the picture (default: 2)"
+    )
 
     p = command("evaluate", "Fréchet distance, KID, precision, recall of samples")
     _source(p)
@@ -104,12 +116,12 @@ def _parser() -> argparse.ArgumentParser:
     p = command("nll", "bits per dimension of held-out images")
     _source(p)
     _data(p, split="test")
-    p.add_argument("--n", type=_count, default=1000, help="number of images")
+    p.add_argument("--n", type=_count, default=1000, help="number of images (default: 1000)")
     p.add_argument(
         "--method", choices=("vlb", "ode"), default="vlb", help="the bound, or the exact ODE"
     )
-    p.add_argument("--batch", type=_count, default=250)
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--batch", type=_count, default=250, help="images at once (default: 250)")
+    p.add_argument("--seed", type=int, default=0, help="of the noise")
     _device(p)
 
     p = command("info", "what a model is; without a model, what this machine has")
@@ -117,12 +129,21 @@ def _parser() -> argparse.ArgumentParser:
 
     p = command("export", "write a run's averaged weights as one small file")
     _source(p)
-    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--out", type=Path, required=True, help="a .safetensors file")
     p.add_argument("--quantize", choices=("int8",), help="a quarter of the size")
     p.add_argument(
         "--card", action="append", default=[], metavar="NAME=TEXT", help="add to the model card"
     )
     return parser
+
+
+def _settings() -> Iterator[str]:
+    """The fields of TrainConfig with their defaults and comments, from its source."""
+    for line in inspect.getsource(TrainConfig).splitlines():
+        if field := re.match(r"    (\w+): .+? = (.+?)(?:  # (.*))?$", line):
+            name, default, comment = field.groups(default="")
+            default = "{}" if default.startswith("field") else default
+            yield f"  {name} = {default}".ljust(26) + (f"  {comment}" if comment else "")
 
 
 def _count(text: str) -> int:
@@ -143,19 +164,33 @@ def _data(p: argparse.ArgumentParser, split: str) -> None:
     p.add_argument(
         "--data", required=True, help="digits, mnist, fashion, kmnist, cifar10, a folder"
     )
-    p.add_argument("--split", default=split, choices=("train", "test"))
+    p.add_argument(
+        "--split", default=split, choices=("train", "test"), help=f"of the data (default: {split})"
+    )
     p.add_argument("--json", type=Path, help="write the result to this file too")
 
 
 def _sampling(p: argparse.ArgumentParser, n: int) -> None:
-    p.add_argument("--n", type=_count, default=n, help="number of images")
-    p.add_argument("--steps", type=_count, default=50, help="network calls for one image")
-    p.add_argument("--spacing", default="linear", help="of the steps in 1..T (see minidiff.tau)")
-    p.add_argument("--sampler", default="ddim", help="or ancestral, or a solver: dpm++, heun, …")
-    p.add_argument("--eta", type=float, default=0.0, help="0: deterministic DDIM; 1: DDPM")
+    p.add_argument("--n", type=_count, default=n, help=f"number of images (default: {n})")
+    p.add_argument(
+        "--steps", type=_count, default=50, help="network calls for one image (default: 50)"
+    )
+    p.add_argument(
+        "--spacing",
+        default="linear",
+        help="of the steps in 1..T: linear, quadratic, leading, trailing or logsnr",
+    )
+    p.add_argument(
+        "--sampler", default="ddim", help="ddim, ancestral, or a solver: euler, heun, rk4, dpm++"
+    )
+    p.add_argument(
+        "--eta", type=float, default=0.0, help="0, the default: deterministic DDIM; 1: DDPM"
+    )
     p.add_argument("--labels", type=int, nargs="+", help="classes to draw, for conditional models")
     p.add_argument("--guidance", type=float, default=0.0, help="w of classifier-free guidance")
-    p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--batch", type=_count, default=256)
-    p.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16"))
+    p.add_argument("--seed", type=int, default=0, help="another one draws other images")
+    p.add_argument("--batch", type=_count, default=256, help="images at once (default: 256)")
+    p.add_argument(
+        "--precision", default="fp32", choices=("fp32", "bf16", "fp16"), help="of the network"
+    )
     _device(p)

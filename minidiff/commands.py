@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
@@ -14,17 +15,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from minidiff.atomic import write_whole
 from minidiff.checkpoint import available, load_pretrained, read_info, save_weights
 from minidiff.config import make_config, read_config, read_overrides
-from minidiff.data import load, to_uint8
+from minidiff.data import NAMES, Folder, Images, load, to_uint8
 from minidiff.denoiser import Denoiser
 from minidiff.distributed import World, processes
+from minidiff.download import DownloadError
 from minidiff.elbo import bits_per_dim
 from minidiff.generate import Sampling, generate
 from minidiff.train import Diverged
 from minidiff.train import train as run_training
 
-EXPECTED = (Diverged, torch.OutOfMemoryError)  # errors that one sentence explains
+EXPECTED = (Diverged, DownloadError, torch.OutOfMemoryError)  # errors that one sentence explains
 
 
 def train(args: Namespace) -> None:
@@ -32,6 +35,11 @@ def train(args: Namespace) -> None:
     config = make_config(read_overrides(args.settings), read_config(args.config))
     out = args.out or Path("runs") / Path(args.config).stem
     run_training(config, out, resume=args.resume, device=args.device)
+    if os.environ.get("RANK", "0") == "0":
+        step = int(max(out.glob("step-*.safetensors")).stem.removeprefix("step-"))
+        rest = "" if step >= config.steps else " (--resume goes on)"
+        print(f"{step} of {config.steps} steps are done{rest}; to draw with the result:")
+        print(f"python -m minidiff sample {out} --out samples.png")
 
 
 def sample(args: Namespace) -> None:
@@ -44,7 +52,9 @@ def sample(args: Namespace) -> None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     if kind in (".gif", ".webp"):
         with _model(args) as (model, world):
-            save_animation(_frames(args, model, world), args.out)
+            if world.main:
+                save_animation(_frames(args, model, world), args.out)
+                print(f"{args.n} images in {args.out}")
         return
     with _model(args) as (model, world):
         x = _generate(args, model, world)
@@ -81,11 +91,12 @@ def evaluate(args: Namespace) -> None:
     if chosen not in extractors:
         raise ValueError(f"--extractor must be one of {', '.join(extractors)}, got {chosen!r}")
     with _model(args) as (model, world):
-        reference = load(args.data, args.split, world.device)
+        reference = _data(args, model, world)
         x = _generate(args, model, world)
         if world.main:
             extractor = extractors[chosen]().to(world.device)
-            measured = evaluate(to_uint8(x), reference, extractor)
+            real = reference.read() if isinstance(reference, Folder) else reference
+            measured = evaluate(to_uint8(x), real, extractor)
             how = {k: getattr(args, k) for k in ("sampler", "steps", "spacing", "eta", "seed")}
             _report(args, {**measured, **how})
 
@@ -95,14 +106,14 @@ def nll(args: Namespace) -> None:
     from minidiff.likelihood import dequantize, log_likelihood
 
     with _model(args) as (model, world):
-        held_out = load(args.data, args.split, world.device)
+        held_out = _data(args, model, world)
         mine = range(world.rank, min(args.n, len(held_out)), world.size)
         sums = torch.zeros(3, dtype=torch.float64, device=world.device)
         for i in range(0, len(mine), args.batch):
             generator = torch.Generator(world.device)
             generator.manual_seed(args.seed * 1_000_003 + mine[i])
             x0, labels = held_out.batch(mine[i : i + args.batch])
-            cond = {"labels": labels} if _classes(model) else {}
+            cond: dict[str, Any] = {"labels": labels} if _classes(model) else {}
             if args.method == "ode":
                 x = dequantize(to_uint8(x0), generator)
                 bits = log_likelihood(model, x, generator=generator, **cond).bits_per_dim
@@ -135,6 +146,10 @@ def info(args: Namespace) -> None:
 
 def export(args: Namespace) -> None:
     """The averaged weights of a run, as one file with its model card."""
+    if args.out.suffix != ".safetensors":
+        raise ValueError(f"--out must end in .safetensors, the format of the file: {args.out}")
+    if wrong := [pair for pair in args.card if "=" not in pair]:
+        raise ValueError(f"--card must be of the form NAME=TEXT, got {wrong[0]!r}")
     about = read_info(args.source)
     given = dict(pair.partition("=")[::2] for pair in args.card)
     run = {"step": about["step"], "config": about["config"]} if "step" in about else {}
@@ -156,6 +171,22 @@ def _shape(model: Denoiser) -> tuple[int, int, int]:
 def _model(args: Namespace) -> Iterator[tuple[Denoiser, World]]:
     with processes(args.device) as world:
         yield load_pretrained(args.source, world.device), world
+
+
+def _data(args: Namespace, model: Denoiser, world: World) -> Images | Folder:
+    """The data set that was asked for, its images as large as the model's."""
+    shape = _shape(model)
+    named = args.data in NAMES
+    size = None if named else shape[1]
+    data: Images | Folder = load(args.data, args.split, world.device, size=size)
+    if named and data.shape[1] < shape[1]:  # it was trained on images with a margin
+        data = load(args.data, args.split, world.device, size=shape[1])
+    if tuple(data.shape) != shape:
+        raise ValueError(
+            f"{args.source} makes images of {'x'.join(map(str, shape))} (channels, height, width), "
+            f"those of {args.data} are {'x'.join(map(str, data.shape))}"
+        )
+    return data
 
 
 def _how(args: Namespace) -> Sampling:
@@ -193,5 +224,5 @@ def _report(args: Namespace, result: dict[str, Any]) -> None:
     result = {"source": args.source, "data": args.data, "split": args.split, **result}
     print(json.dumps(result, indent=1, ensure_ascii=False))
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+        write_whole(args.json, text.encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from minidiff.denoiser import Denoiser
 from minidiff.schedule import Schedule
 from minidiff.unet import UNet
+from minidiff.unet_config import UNetConfig
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 COMPILE = ("", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
@@ -38,15 +40,15 @@ class TrainConfig:
 
     # the diffusion
     schedule: str = "linear"  # or "cosine"
-    T: int = 1000
-    predict: str = "eps"
-    variance: str = "large"
-    loss: str = "simple"
-    times: str = "stratified"
+    T: int = 1000  # steps of the forward process
+    predict: str = "eps"  # or "x0", "v", "mu", "score"
+    variance: str = "large"  # of the reverse steps; or "small", "learned", "diagonal"
+    loss: str = "simple"  # or "gamma", "vlb"; "hybrid" trains the variance too
+    times: str = "stratified"  # how t is drawn; or "uniform", "loss-aware"
 
     # the optimisation
     steps: int = 3000
-    max_seconds: float | None = None
+    max_seconds: float | None = None  # stop, with everything saved, after so long
     batch: int = 128  # images in one step, over all processes and accumulated parts
     accumulate: int = 1  # parts into which a process cuts its share of the batch to save memory
     lr: float = 1e-3
@@ -56,7 +58,7 @@ class TrainConfig:
     weight_decay: float = 0.0  # decoupled (AdamW)
     clip_grad: float = 1.0  # longest gradient that is not shortened; 0: none is
     ema: tuple[float, ...] = (0.999,)  # decays; the first is what samples are drawn from
-    ema_warmup: bool = True
+    ema_warmup: bool = True  # shorter averages in the beginning
     seed: int = 0
 
     # the machine
@@ -65,12 +67,12 @@ class TrainConfig:
     fsdp: bool = False  # cut the network itself over the processes (FSDP2) instead of copying it
 
     # what is kept and told
-    log_every: int = 50
-    save_every: int = 5000
+    log_every: int = 50  # steps from one line of log.jsonl to the next
+    save_every: int = 5000  # steps from one training state to the next
     save_seconds: float = 600.0  # also save when so much time has passed
     keep: int = 2  # training states on the disk
-    sample_every: int = 1000
-    validate_every: int = 1000
+    sample_every: int = 1000  # 0: no pictures
+    validate_every: int = 1000  # 0: no look at the test images
 
     def __post_init__(self) -> None:
         choices = {"precision": PRECISIONS, "compile": COMPILE, "loss": LOSSES, "times": TIMES}
@@ -81,7 +83,7 @@ class TrainConfig:
         for name in ("steps", "batch", "accumulate", "log_every", "save_every", "keep"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("lr", "clip_grad", "weight_decay"):
+        for name in ("lr", "clip_grad", "weight_decay", "warmup", "sample_every", "validate_every"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         if self.loss == "hybrid" and self.variance not in ("learned", "diagonal"):
@@ -150,12 +152,13 @@ def read_config(path: str | Path) -> TrainConfig:
 def read_overrides(arguments: Sequence[str]) -> dict[str, Any]:
     """Turn ["--lr", "3e-4", "--ema", "0.99"] into {"lr": 3e-4, "ema": 0.99}.
 
-    >>> read_overrides(["--data", "cifar10", "--flip", "True"])
+    >>> read_overrides(["--data", "cifar10", "--flip=True"])
     {'data': 'cifar10', 'flip': True}
     """
+    arguments = [part for a in arguments for part in (a.split("=", 1) if a[:2] == "--" else [a])]
     if len(arguments) % 2 or any(not name.startswith("--") for name in arguments[::2]):
         raise ValueError(f"settings come in pairs --name value, got {' '.join(arguments)!r}")
-    values = {}
+    values: dict[str, Any] = {}
     for name, text in zip(arguments[::2], arguments[1::2], strict=True):
         try:
             value = ast.literal_eval(text)
@@ -171,6 +174,9 @@ def make_model(config: TrainConfig, shape: Sequence[int], classes: int) -> Denoi
     if config.schedule not in schedules:
         raise ValueError(f"schedule must be linear or cosine, got {config.schedule!r}")
     options = dict(config.network_options)
+    for name in options:
+        if name not in (known := [f.name for f in fields(UNetConfig)]):
+            raise ValueError(f"network_options: there is no {name!r}; known are {', '.join(known)}")
     channels, size, _ = shape
     two = 2 if config.variance in ("learned", "diagonal") else 1
     options |= {"size": size, "in_channels": channels, "out_channels": two * channels}
@@ -178,7 +184,7 @@ def make_model(config: TrainConfig, shape: Sequence[int], classes: int) -> Denoi
     try:
         net = getattr(UNet, config.network)(**options)
     except TypeError as error:
-        raise ValueError(f"network_options: {error}") from None
+        raise ValueError(f"network_options = {config.network_options}: {error}") from None
     return Denoiser(
         net,
         schedules[config.schedule](config.T),
@@ -188,19 +194,22 @@ def make_model(config: TrainConfig, shape: Sequence[int], classes: int) -> Denoi
 
 
 def _as_type(name: str, value: Any, default: Any, kind: str) -> Any:
-    if kind.startswith("tuple") and isinstance(value, (int, float)):
-        value = (value,)
-    if kind.startswith("tuple") and isinstance(value, (tuple, list)):
-        return tuple(float(v) for v in value)
-    if kind.startswith("float") and isinstance(value, (int, float)) and value is not True:
-        return float(value)
-    if kind == "int" and isinstance(value, float) and value == int(value):
-        return int(value)  # 8e5 steps
-    if kind.endswith("None") and value is None:
+    def number(v: Any) -> bool:
+        return isinstance(v, (int, float)) and not isinstance(v, bool)
+
+    base = kind.removesuffix(" | None").split("[")[0]
+    if value is None and kind.endswith("None"):
         return None
-    if kind == "str" and isinstance(value, (int, float)) and not isinstance(value, bool):
-        value = str(value)
-    plain = {"str": str, "int": int, "bool": bool}.get(kind.split("[")[0], dict)
-    if isinstance(value, plain) and not (plain is int and isinstance(value, bool)):
+    if base == "tuple":
+        many = value if isinstance(value, (tuple, list)) else (value,)
+        if all(map(number, many)) and ("..." in kind or len(many) == 2):
+            return tuple(map(float, many))
+    elif base == "float" and number(value):
+        return float(value)
+    elif base == "int" and number(value) and math.isfinite(value) and value == int(value):
+        return int(value)  # 8e5 steps
+    elif base == "str" and (number(value) or isinstance(value, str)):
+        return str(value)
+    elif (base == "bool" and isinstance(value, bool)) or (base == "dict" and type(value) is dict):
         return value
     raise ValueError(f"{name} must be of type {kind}, e.g. {default!r}, got {value!r}")

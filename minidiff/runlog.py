@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from minidiff.atomic import write_whole
 from minidiff.distributed import World
 from minidiff.schedule import Schedule
 
@@ -122,7 +123,7 @@ class RunLog:
                     kept.append(line + "\n")
             except (ValueError, KeyError):
                 continue  # a line cut short when the run was killed
-        self.path.write_text("".join(kept), encoding="utf-8")
+        write_whole(self.path, "".join(kept).encode())
 
 
 def _json(value: Any) -> Any:

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 
 from minidiff import checkpoint
+from minidiff.atomic import write_whole
 from minidiff.config import TrainConfig
-from minidiff.data import Folder, Images, load
+from minidiff.data import NAMES, Folder, Images, load
 from minidiff.denoiser import Denoiser
 from minidiff.distributed import processes
 from minidiff.runlog import RunLog
@@ -170,14 +171,25 @@ def _open_folder(folder: Path, trainer: Trainer, resume: bool) -> None:
         raise ValueError(
             f"{folder} already holds a run; add --resume to go on with it, or choose another folder"
         )
-    if states:
-        trainer.load(checkpoint.latest(folder))
+    newest = checkpoint.latest(folder) if states else None
+    if newest:
+        trainer.load(newest)
+    found = trainer.world.gather(torch.tensor([trainer.steps_done], device=trainer.world.device))
+    if len(set(found.tolist())) > 1:
+        raise checkpoint.CheckpointError(
+            f"the processes found different states in {folder}, of the steps {found.tolist()}: "
+            "all computers must see the same folder"
+        )
     if trainer.world.main:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for left_over in folder.glob(".*.tmp"):  # of a run that was killed while writing
                 left_over.unlink()
-            (folder / "config.json").write_text(json.dumps(c.state(), indent=1) + "\n")
+            for state in states:  # a damaged one must not count among those to keep
+                if newest and state.name > newest.name:
+                    state.rename(state.with_suffix(".damaged"))
+            text = json.dumps(c.state(), indent=1) + "\n"
+            write_whole(folder / "config.json", text.encode())
         except OSError as error:
             raise checkpoint.CheckpointError(
                 f"cannot write into {folder}: {error.strerror}; choose another --out folder"
@@ -185,7 +197,9 @@ def _open_folder(folder: Path, trainer: Trainer, resume: bool) -> None:
 
 
 def _held_out(c: TrainConfig, device: torch.device) -> Images | Folder | None:
-    if not c.validate_every or (Path(c.data).is_dir() and not (Path(c.data) / "test").is_dir()):
+    if not c.validate_every:
+        return None
+    if c.data not in NAMES and not (Path(c.data).expanduser() / "test").is_dir():
         return None
     return load(c.data, "test", device, size=c.size)
 

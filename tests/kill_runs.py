@@ -2,9 +2,9 @@
 
 python tests/kill_runs.py FOLDER [TIMES]
 
-Each run is a forked process that saves after every step, so that many of the kills (SIGKILL, at
-random moments) fall into the writing of a file. Exits with an error unless the final states, bit
-for bit, are the same.
+Each run is a forked process that saves after every step. It is killed (SIGKILL) at a random moment,
+and every second time in the middle of the next writing of a file. Exits with an error unless the
+final states, bit for bit, are the same.
 """
 
 import os
@@ -48,6 +48,11 @@ def start(folder: Path) -> int:
     return process
 
 
+def half_written(folder: Path) -> list[str]:
+    """The temporary files in a folder."""
+    return [name for name in os.listdir(folder) if name.endswith(".tmp")] if folder.exists() else []
+
+
 def main() -> int:
     """0 if the run that was killed ended as the run that wasn't."""
     folder, times = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 20
@@ -59,8 +64,13 @@ def main() -> int:
     while kills < times:
         process = start(folder / "killed")
         time.sleep(dice.uniform(0.0, 2 * seconds / times) + 0.02)
-        os.kill(process, signal.SIGKILL)
-        _, status = os.waitpid(process, 0)
+        status = None
+        while kills % 2 and status is None and not half_written(folder / "killed"):
+            ended, ended_with = os.waitpid(process, os.WNOHANG)
+            status = ended_with if ended else None
+        if status is None:
+            os.kill(process, signal.SIGKILL)
+            _, status = os.waitpid(process, 0)
         if os.WIFEXITED(status):  # it had come to its end: begin a new run
             unfinished += 1
             if unfinished > 5 or os.WEXITSTATUS(status):
@@ -70,7 +80,7 @@ def main() -> int:
             continue
         kills += 1
         steps = [p.name for p in sorted((folder / "killed").glob("step-*"))]
-        torn = len(list((folder / "killed").glob(".*.tmp")))
+        torn = len(half_written(folder / "killed"))
         print(f"kill {kills}: {steps[-1:] or 'nothing saved'}, {torn} half-written", flush=True)
     _, status = os.waitpid(start(folder / "killed"), 0)
     if status:

@@ -1,5 +1,6 @@
 """Files of weights: whole or refused, and never a pickle."""
 
+import errno
 import json
 import os
 import pickle
@@ -159,10 +160,12 @@ def test_latest_passes_over_what_is_broken(tmp_path: Path) -> None:
         write(tmp_path / f"step-{step:09d}.safetensors", {"w": torch.ones(9) * step}, {})
     newest = tmp_path / "step-000000003.safetensors"
     newest.write_bytes(newest.read_bytes()[:-4])
-    assert latest(tmp_path).name == "step-000000002.safetensors"
+    with pytest.warns(UserWarning, match=r"3\.safetensors is damaged .*passed over"):
+        assert latest(tmp_path).name == "step-000000002.safetensors"
     for path in tmp_path.glob("step-*"):
         path.write_bytes(b"")
-    with pytest.raises(CheckpointError, match="all are damaged"):
+    passed = pytest.warns(UserWarning, match="passed over")
+    with passed, pytest.raises(CheckpointError, match="all are damaged"):
         latest(tmp_path)
 
 
@@ -184,6 +187,30 @@ except CheckpointError as error:
     assert "File too large" in done.stdout
     assert read(path)[1]["version"] == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_an_interrupted_write_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As does a disk that can't flush a folder: that is no reason to lose the file."""
+    path = tmp_path / "w.safetensors"
+    real, calls = os.fsync, []
+
+    def fsync(handle: int) -> None:
+        calls.append(handle)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        if len(calls) == 3:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(KeyboardInterrupt):
+        write(path, {"w": torch.ones(1)}, {})
+    assert os.listdir(tmp_path) == []
+    write(path, {"w": torch.ones(1)}, {})
+    assert len(calls) == 3
+    assert read(path)[0]["w"] == 1
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import torch
 
 from minidiff.cli import main
+from minidiff.config import TrainConfig
 
 QUICK = ["--log_every", "2", "--sample_every", "0", "--validate_every", "0", "--batch", "8"]
 CONFIG = '''"""A tiny run."""
@@ -33,6 +35,12 @@ def test_train_and_resume(run: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "--resume" in capsys.readouterr().err
     assert main(["train", config, "--out", str(run), "--resume", "--steps", "6", *QUICK]) == 0
     assert (run / "step-000000006.safetensors").exists()
+    capsys.readouterr()
+    assert main(["train", config, "--out", str(run), "--resume", "--steps", "6", *QUICK]) == 0
+    assert "6 of 6 steps are done" in capsys.readouterr().out
+    limited = ["--steps", "900", "--max_seconds=0", *QUICK]
+    assert main(["train", config, "--out", str(run), "--resume", *limited]) == 0
+    assert "7 of 900 steps are done (--resume goes on)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.npz", "x.gif", "x.webp", "singles"])
@@ -101,14 +109,27 @@ def test_evaluate(run: Path, tmp_path: Path) -> None:
         (["sample", "digits", "--device", "gpu"], 1, "device must be cpu, cuda"),
         (["sample", "digits", "--device", "mps"], 1, "no float64"),
         (["dance"], 2, "invalid choice"),
+        (["export", "digits", "--out", "x.pt"], 1, "must end in .safetensors"),
+        (["export", "digits", "--out", "x.safetensors", "--card", "x"], 1, "NAME=TEXT, got 'x'"),
+        (["nll", "cifar10", "--data", "digits"], 1, "images of 3x32x32 (channels"),
+        (["sample", "owner/nothing"], 1, "minidiff: could not fetch 'owner/nothing'"),
+        (["nll", "digits", "--data", "mnist"], 1, "cannot write to"),
         (["sample", "nothing", "--colour", "red"], 2, "unknown argument"),
         (["sample", "nothing", "--out", "x.bmp"], 1, ".png, .npz"),
         ([], 2, "COMMAND"),
     ],
 )
 def test_errors_are_one_sentence(
-    command: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]
+    command: list[str],
+    code: int,
+    words: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MINIDIFF_DATA", str(tmp_path / "file"))  # no place for a download
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     try:
         got = main(command)
     except SystemExit as stop:  # argparse
@@ -130,3 +151,6 @@ def test_help_has_examples() -> None:
     assert done.returncode == 0
     assert "torchrun" in done.stdout
     assert "--max_seconds" in done.stdout
+    assert "clip_grad = 1.0           longest gradient that is not shortened" in done.stdout
+    for f in fields(TrainConfig):
+        assert f"\n  {f.name} = " in done.stdout

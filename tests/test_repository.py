@@ -23,7 +23,7 @@ MATHEMATICS = {
     *("samplers", "ode", "likelihood", "toy"),
 }
 ENGINE = {
-    *("data", "train", "trainer", "ema", "checkpoint", "download", "metrics", "features"),
+    *("atomic", "data", "train", "trainer", "ema", "checkpoint", "download", "metrics", "features"),
     *("plots", "compat", "distributed", "speed", "config", "cli", "commands", "generate"),
 }
 HEAVY = ["matplotlib", "sklearn", "scipy", "torchdiffeq", "huggingface_hub", "PIL", "diffusers"]

@@ -19,8 +19,9 @@ from minidiff.config import TrainConfig, make_config, read_config, read_override
 from minidiff.data import load
 from minidiff.denoiser import Denoiser
 from minidiff.distributed import World
+from minidiff.runlog import RunLog
 from minidiff.schedule import Schedule
-from minidiff.train import Diverged, Stopped, train
+from minidiff.train import Diverged, Stopped, _held_out, _open_folder, train
 from minidiff.trainer import Trainer, best_precision, data_order
 
 ONE = World(0, 1, torch.device("cpu"))
@@ -164,9 +165,66 @@ def test_a_log_cut_short_is_mended(tmp_path: Path) -> None:
 def test_damaged_states_are_passed_over(tmp_path: Path) -> None:
     train(replace(TINY, steps=4, save_every=2), tmp_path, bar=False)
     (tmp_path / "step-000000004.safetensors").write_bytes(b"broken")
-    train(TINY, tmp_path, resume=True, bar=False)
+    with pytest.warns(UserWarning, match="4.safetensors is damaged.*passed over"):
+        train(TINY, tmp_path, resume=True, bar=False)
     train(TINY, tmp_path / "quiet", bar=False)
     assert _same(latest(tmp_path), latest(tmp_path / "quiet"))
+
+
+def test_rotation_keeps_good_states_rather_than_damaged_ones(tmp_path: Path) -> None:
+    """Those newer than the state that was taken up are damaged, and must not push it out."""
+    train(replace(TINY, steps=6, save_every=2, keep=3), tmp_path, bar=False)
+    for step in (4, 6):
+        (tmp_path / f"step-00000000{step}.safetensors").write_bytes(b"broken")
+    with pytest.warns(UserWarning, match="passed over"):
+        train(replace(TINY, steps=3, keep=2), tmp_path, resume=True, bar=False)
+    assert read(latest(tmp_path))[1]["step"] == 3
+    assert sorted(p.name for p in tmp_path.glob("step-*"))[1:] == [
+        "step-000000003.safetensors",
+        "step-000000004.damaged",
+        "step-000000006.damaged",
+    ]
+
+
+def test_computers_that_see_different_folders_are_told(tmp_path: Path) -> None:
+    class Elsewhere(World):
+        def gather(self, x: Tensor) -> Tensor:
+            return torch.cat([x, x + 500])  # another process found a later state
+
+    trainer = Trainer(TINY, Elsewhere(0, 1, ONE.device), load("digits"))
+    with pytest.raises(CheckpointError, match=r"different states .*\[0, 500\].*same folder"):
+        _open_folder(tmp_path, trainer, resume=True)
+
+
+def test_a_log_is_replaced_in_one_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(replace(TINY, steps=4), tmp_path, bar=False)
+    log = (tmp_path / "log.jsonl").read_text()
+    settings = (tmp_path / "config.json").read_text()
+
+    def cut(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", cut)
+    with pytest.raises(KeyboardInterrupt):
+        RunLog(tmp_path, 10, 2, bar=False)
+    with pytest.raises(KeyboardInterrupt):
+        train(TINY, tmp_path, resume=True, bar=False)
+    assert (tmp_path / "log.jsonl").read_text() == log
+    assert (tmp_path / "config.json").read_text() == settings
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_validation_knows_which_data_is_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that happens to be called digits is not the digits; ~ is the home folder."""
+    (tmp_path / "digits").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = replace(TINY, validate_every=1)
+    assert _held_out(config, ONE.device) is not None
+    assert _held_out(replace(config, data="~/digits"), ONE.device) is None
+    assert _held_out(TINY, ONE.device) is None
 
 
 def test_a_full_disk_stops_the_run_but_not_the_older_state(tmp_path: Path) -> None:
@@ -239,6 +297,10 @@ def test_warmup_and_decay() -> None:
     [
         ("stepz = 3", "did you mean 'steps'"),
         ("steps = 'many'", "must be of type int"),
+        ("steps = 1e999", "steps must be of type int"),
+        ("ema = ('a',)", "ema must be of type tuple"),
+        ("betas = 0.9", "betas must be of type tuple"),
+        ("validate_every = -1", "validate_every must be at least 0"),
         ("import os", "line 1: a config holds only"),
         ("steps = open('x')", "nothing is computed"),
         ("steps = = 3", "line 1"),
@@ -269,6 +331,8 @@ def test_overrides() -> None:
     given = read_overrides(["--lr", "3e-4", "--data", "cifar10", "--ema", "0.9", "--steps", "1e3"])
     config = make_config(given)
     assert (config.lr, config.data, config.ema, config.steps) == (3e-4, "cifar10", (0.9,), 1000)
+    assert make_config(read_overrides(["--size", "32", "--flip=True"])).size == 32
+    assert make_config(read_overrides(["--size", "None"])).size is None
     for wrong in (["--lr"], ["lr", "3"]):
         with pytest.raises(ValueError, match="pairs"):
             read_overrides(wrong)
@@ -277,6 +341,10 @@ def test_overrides() -> None:
 def test_batch_must_fit_the_processes() -> None:
     with pytest.raises(ValueError, match="multiple of processes"):
         Trainer(replace(TINY, accumulate=3), ONE, load("digits"))
+    with pytest.raises(
+        ValueError, match="network_options: there is no 'wdith'; known are"
+    ):
+        Trainer(replace(TINY, network_options={"wdith": 8}), ONE, load("digits"))
 
 
 def test_half_precision_scales_its_loss_and_resumes(tmp_path: Path) -> None:
