@@ -22,9 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HTML = ROOT / "_build" / "html"
 AXE = ROOT / "tests" / "_vendor" / "axe-core" / "axe.min.js"
 PAGE_BYTES = 2_000_000  # of one page's own HTML and pictures
-CHROMIUM = next(
-    filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), ""
-)
+CHROMIUM = next(filter(None, map(shutil.which, pdf.CHROMIUM)), "")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TOC = (ROOT / "_toc.yml").read_text(encoding="utf-8")
@@ -102,17 +100,16 @@ def test_a_page_is_light(page: str) -> None:
     assert size <= PAGE_BYTES
 
 
+def test_a_wrong_address_leads_home() -> None:
+    assert pdf.site() in [tag["href"] for tag in soup("404.html").find_all("a")]
+
+
 # -- the browser --------------------------------------------------------------------------------
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @pytest.fixture(scope="session")
 def address() -> Iterator[str]:
-    handler = functools.partial(Quiet, directory=str(HTML))
+    handler = functools.partial(pdf.Quiet, directory=str(HTML))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-START = "Start here"  # chapter 0 is outside the numbering, so that chapter 1 is number 1
+START = "A first look"  # chapter 0 is outside the numbering, so that chapter 1 is number 1
 PARTS = {
     START: range(0, 1),
     "Denoising diffusion probabilistic models": range(1, 10),
