@@ -141,7 +141,8 @@
         const last = ab[n], bits = 0.5 * (last * 0.25 + 1 - last - 1 - Math.log(1 - last)) / Math.LN2;
         return `At the end, t = T = ${n}: ᾱ = ${power(last)}, log-SNR = ${minus(Math.log(last / (1 - last)).toFixed(1))}, ` +
           `and the prior term of the bound is ${power(bits)} bits/dim for data with E[x²] = 1/4. ` +
-          (last > 0.01 ? "This is not noise yet: sampling from N(0, I) starts in the wrong place." : "Only noise is left.");
+          (last > 0.01 ? "This is not noise yet: sampling from N(0, I) starts in the wrong place." : "Only noise is left.") +
+          (kind === "cosine" ? " Made for any T, this schedule needs no scaling: the switch does nothing here." : "");
       });
     },
 
