@@ -341,9 +341,7 @@ def test_overrides() -> None:
 def test_batch_must_fit_the_processes() -> None:
     with pytest.raises(ValueError, match="multiple of processes"):
         Trainer(replace(TINY, accumulate=3), ONE, load("digits"))
-    with pytest.raises(
-        ValueError, match="network_options: there is no 'wdith'; known are"
-    ):
+    with pytest.raises(ValueError, match="network_options: there is no 'wdith'; known are"):
         Trainer(replace(TINY, network_options={"wdith": 8}), ONE, load("digits"))
 
 
