@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 
 
@@ -54,8 +55,8 @@ def fetch(url: str, path: Path, digest: str) -> Path:
             raise DownloadError(
                 f"{url} answered {error.code} {error.reason}. {_by_hand(path)}"
             ) from error
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-            reason = getattr(error, "reason", error)
+        except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
+            reason = getattr(error, "reason", None) or str(error).strip() or type(error).__name__
             raise DownloadError(f"cannot reach {url} ({reason}). {_by_hand(path)}") from error
         except OSError as error:
             raise DownloadError(

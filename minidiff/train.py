@@ -72,7 +72,7 @@ def train(
         log = RunLog(folder, c.steps, trainer.steps_done, bar, world.main)
         clock = Clock(trainer)
         batches = trainer.batches()
-        with _signals(folder) as signals:
+        with contextlib.closing(log), _signals(folder) as signals:
             while trainer.steps_done < c.steps:
                 trainer.step(batches)
                 n = trainer.steps_done
@@ -99,11 +99,9 @@ def train(
                         save(trainer, folder)
                     clock.last_save = time.monotonic()
                 if signalled:
-                    log.close()
                     raise Stopped(_how_to_resume(n, folder), signals[0] if signals else 15)
                 if over:
                     break
-        log.close()
         trainer.ema.copy_to(trainer.net)
         return trainer.model.eval()
 
@@ -214,7 +212,8 @@ def _picture(trainer: Trainer, folder: Path) -> None:
 
 def _stop_if_diverged(report: dict[str, Any], n: int, folder: Path | None) -> None:
     if report["skipped_in_a_row"] >= BAD_STEPS:
-        kept = f"; the last good state is in {folder}" if folder else ""
+        saved = folder and any(folder.glob("step-*.safetensors"))
+        kept = f"; the last good state is in {folder}" if saved else ""
         raise Diverged(
             f"the loss or its gradient was NaN or infinite in the last "
             f"{report['skipped_in_a_row']} steps before step {n}, and the run was stopped{kept} "

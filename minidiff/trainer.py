@@ -147,7 +147,8 @@ class Trainer:
     def validate(self, held_out: Images | Folder, n: int = 1024) -> dict[str, float]:
         """Loss and bound (bits/dim, estimated from one t for each image) on held-out images.
 
-        Images, t and noise are the same at every call, so that the numbers can be compared.
+        Images, t and noise are the same at every call, so that the numbers can be compared. The
+        images are spread over the whole set, since a folder is sorted by class.
         """
         n = min(n, len(held_out))
         generator = torch.Generator(self.world.device).manual_seed(self.config.seed)
@@ -157,7 +158,7 @@ class Trainer:
         loss, bits = 0.0, 0.0
         with self.averaged() as model:
             for first in range(0, n, 256):
-                chosen = range(first, min(first + 256, n))
+                chosen = [i * len(held_out) // n for i in range(first, min(first + 256, n))]
                 x0, labels = held_out.batch(chosen)
                 cond = {"labels": labels} if self.labelled else {}
                 ts = t[first : first + 256]

@@ -38,6 +38,8 @@ class Handler(BaseHTTPRequestHandler):
         self.log.append((self.path, start))
         if self.path == "/missing":
             return self.send_error(404, "Not Found")
+        if self.path == "/garbage":
+            return self.wfile.write(b"this is not HTTP\r\n\r\n")
         body = BODY
         if self.path == "/altered":
             body = body[:-1] + bytes([body[-1] ^ 1])
@@ -112,6 +114,8 @@ def test_altered_missing_and_unreachable(server, tmp_path):
         fetch(f"{url}/missing", tmp_path / "file", SHA256)
     with pytest.raises(DownloadError, match=r"cannot reach http://127\.0\.0\.1:9.*MINIDIFF_DATA"):
         fetch("http://127.0.0.1:9/", tmp_path / "file", SHA256)
+    with pytest.raises(DownloadError, match=r"cannot reach .*this is not HTTP.*MINIDIFF_DATA"):
+        fetch(f"{url}/garbage", tmp_path / "file", SHA256)
     assert os.listdir(tmp_path) == []
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from minidiff.checkpoint import CheckpointError, latest, load_pretrained, read
 from minidiff.config import TrainConfig, make_config, read_config, read_overrides
-from minidiff.data import load
+from minidiff.data import Images, load
 from minidiff.denoiser import Denoiser
 from minidiff.distributed import World
 from minidiff.runlog import RunLog
@@ -131,6 +131,8 @@ def test_a_run_that_diverges_stops_and_keeps_its_last_good_state(tmp_path: Path)
     model = Denoiser(Fuse(range(7, 1000)), Schedule.linear(100))
     with pytest.raises(Diverged, match=r"NaN or infinite in the last \d+ steps.*lower lr"):
         train(config, tmp_path, model=model, bar=False)
+    with pytest.raises(Diverged, match=r"was stopped \(try a lower lr"):  # nothing was saved
+        train(replace(TINY, steps=100, lr=1e30, clip_grad=0.0), tmp_path / "first", bar=False)
     good = read(tmp_path / "step-000000024.safetensors")[0]["net/w"]
     assert bool(good.isfinite().all())
     assert bool(model.net.w.isfinite())
@@ -225,6 +227,22 @@ def test_validation_knows_which_data_is_meant(
     assert _held_out(config, ONE.device) is not None
     assert _held_out(replace(config, data="~/digits"), ONE.device) is None
     assert _held_out(TINY, ONE.device) is None
+
+
+def test_validation_looks_at_the_whole_set() -> None:
+    """A folder is sorted by class: its beginning would be a single class."""
+    digits = load("digits", "test")
+    seen: list[int] = []
+
+    class Watched(Images):
+        def batch(self, which: Any, **how: Any) -> tuple[Tensor, Tensor]:
+            seen.extend(which)
+            return super().batch(which, **how)
+
+    held_out = Watched(digits.images, digits.labels, digits.classes)
+    Trainer(TINY, ONE, digits).validate(held_out, 30)
+    assert len(set(seen)) == 30
+    assert (seen[0], seen[-1]) == (0, 297 * 29 // 30)
 
 
 def test_a_full_disk_stops_the_run_but_not_the_older_state(tmp_path: Path) -> None:
