@@ -95,9 +95,7 @@ class UNet(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         for module in self.modules():
-            if isinstance(
-                module, Attention
-            ):  # q, k and v are three maps, not one three times as wide
+            if isinstance(module, Attention):  # q, k, v are three maps, not one three times as wide
                 for weight in module.qkv.weight.data.chunk(3):
                     nn.init.xavier_uniform_(weight)
             for name in ("conv2", "proj", "conv_out"):

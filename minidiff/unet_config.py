@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from minidiff.blocks import TIME_FEATURES
@@ -13,7 +14,8 @@ from minidiff.blocks import TIME_FEATURES
 class UNetConfig:
     """What determines the network; the defaults are DDPM's for CIFAR-10. JSON: `asdict(config)`.
 
-    attention, linear_attention: the levels that have it, named by their image size.
+    attention, linear_attention: the levels that have it, named by their image size; the middle,
+        between down and up, always has attention.
     head_dim: channels of one attention head; None is a single head.
     scale_shift: time scales and shifts the second norm (IDDPM) instead of being added before it.
     symmetric: pad one on every side where the image is halved (IDDPM), not only right and below.
@@ -51,6 +53,7 @@ class UNetConfig:
         for name in ("mults", "attention", "linear_attention", "clock"):  # JSON has lists
             if isinstance(value := getattr(self, name), list):
                 object.__setattr__(self, name, tuple(value))
+        self._check_numbers()
         if self.size % self.stride:
             raise ValueError(
                 f"size must be a multiple of {self.stride} ({len(self.mults)} levels halve it "
@@ -61,6 +64,8 @@ class UNetConfig:
                 raise ValueError(
                     f"attention at size {place}, but the levels have sizes {self.sizes}"
                 )
+        if both := set(self.attention) & set(self.linear_attention):
+            raise ValueError(f"sizes {both} are in attention and in linear_attention: choose one")
         for channels in (self.width * mult for mult in self.mults):
             if channels % self.groups:
                 raise ValueError(
@@ -72,11 +77,44 @@ class UNetConfig:
                 )
         if self.time not in TIME_FEATURES:
             raise ValueError(f"time must be one of {TIME_FEATURES}, got {self.time!r}")
+        if not isinstance(self.clock, (int, float)) and (
+            not isinstance(self.clock, tuple) or len(self.clock) < 2
+        ):
+            raise ValueError(
+                "clock must be a number, or a tuple with one number for each t, such as "
+                f"tuple(schedule.log_snr[1:].tolist()); got {type(self.clock).__name__}"
+            )
         if self.time in ("learned", "random") and self.clock == 1.0:
             raise ValueError(
                 f"time={self.time!r} needs an input of order one: clock=1/T feeds t/T, "
                 f"clock=tuple(schedule.log_snr[1:].tolist()) the log-SNR; clock=1.0 feeds 0..T-1"
             )
+
+    def _check_numbers(self) -> None:
+        for name in ("mults", "attention", "linear_attention"):
+            if not isinstance(value := getattr(self, name), tuple):
+                raise ValueError(f"{name} must be a tuple, such as ({value},), got {value!r}")
+        if not self.mults:
+            raise ValueError("mults must have one number for each level, got none")
+        counts = {
+            "mults": min(self.mults),
+            "head_dim": 1 if self.head_dim is None else self.head_dim,
+        }
+        for name in ("size", "in_channels", "out_channels", "width", "blocks", "groups"):
+            counts[name] = getattr(self, name)
+        for name, value in counts.items():
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number from 1 up, got {value!r}")
+        if self.width % 2 or self.width < 4:
+            raise ValueError(
+                f"width must be even, from 4 up (time is told by width/2 sines and width/2 "
+                f"cosines), got {self.width}"
+            )
+        if not isinstance(self.num_classes, int) or self.num_classes < 0:
+            raise ValueError(f"num_classes must be 0 (none) or more, got {self.num_classes!r}")
+        for name in ("dropout", "label_dropout"):
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                raise ValueError(f"{name} is a probability, in 0..1, got {value!r}")
 
     @property
     def stride(self) -> int:
@@ -93,36 +131,59 @@ def check_inputs(
     c: UNetConfig, x: Tensor, t: Tensor, labels: Tensor | None, x_self: Tensor | None
 ) -> None:
     """Refuse what the network cannot take, saying which number is wrong and what would fit."""
-    if x.ndim != 4 or x.shape[1] != c.in_channels:
+    if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[1] != c.in_channels:
         raise ValueError(
             f"x must be (B, {c.in_channels}, H, W): this network takes {c.in_channels} channels, "
-            f"got shape {tuple(x.shape)}"
+            f"got {_told(x)}"
+        )
+    if not x.is_floating_point():
+        raise ValueError(
+            f"x must hold floats in about -1..1, got {x.dtype} (minidiff.images.from_uint8 "
+            f"turns stored images into that)"
         )
     for side in x.shape[2:]:
-        if side % c.stride:
+        if side % c.stride or not side:
             low = side - side % c.stride
             fits = f"{low} or {low + c.stride}" if low else f"{c.stride}"
             raise ValueError(
                 f"the image is {x.shape[2]}×{x.shape[3]}, but {side} is not a multiple of "
                 f"{c.stride} (the network halves it {len(c.mults) - 1} times); {fits} would fit"
             )
-    if t.shape != x.shape[:1]:
+    if not isinstance(t, Tensor) or t.shape != x.shape[:1]:
         raise ValueError(
-            f"t must have one entry per image, shape ({len(x)},), got shape {tuple(t.shape)}"
+            f"t must have one entry per image, a tensor of shape ({len(x)},), got {_told(t)}; "
+            f"the same t for all: torch.full(({len(x)},), t)"
         )
     if labels is not None and not c.num_classes:
         raise ValueError(
             "labels were given to an unconditional network (num_classes=0): leave them out, "
             "or build it with num_classes=…"
         )
-    if c.num_classes and (labels is None or labels.shape != t.shape):
-        got = "none" if labels is None else f"shape {tuple(labels.shape)}"
-        raise ValueError(
-            f"this network is conditional: labels must have shape ({len(x)},) with entries "
-            f"0..{c.num_classes - 1}, or {c.num_classes} for no class; got {got}"
-        )
+    if c.num_classes:
+        _check_labels(c.num_classes, len(x), labels)
     if x_self is not None and (not c.self_cond or x_self.shape != x.shape):
         raise ValueError(
             f"x_self needs self_cond=True and the shape of x {tuple(x.shape)}; "
             f"self_cond is {c.self_cond}, got shape {tuple(x_self.shape)}"
         )
+
+
+def _check_labels(num_classes: int, n: int, labels: Tensor | None) -> None:
+    fits = f"shape ({n},) with whole entries 0..{num_classes - 1}, or {num_classes} for no class"
+    good = isinstance(labels, Tensor) and labels.shape == (n,) and not labels.is_floating_point()
+    if not good:
+        raise ValueError(
+            f"this network is conditional: labels must have {fits}; got {_told(labels)}"
+        )
+    assert labels is not None
+    # On a GPU a look at the values would wait for it, and a compiled graph cannot branch on them.
+    if labels.device.type == "cpu" and n and not torch.compiler.is_compiling():
+        low, high = labels.aminmax()
+        if low < 0 or high > num_classes:
+            raise ValueError(f"labels must have {fits}; got {int(low)}..{int(high)}")
+
+
+def _told(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"shape {tuple(value.shape)}, {value.dtype}"
+    return "none" if value is None else f"something of type {type(value).__name__}"

@@ -286,7 +286,8 @@ def test_double_precision_goes_all_the_way():
         ({}, {"x": (2, 1, 8, 9)}, "9 is not a multiple of 2 .* 8 or 10 would fit"),
         ({}, {"x": (2, 3, 8, 8)}, "takes 1 channels, got shape"),
         ({}, {"x": (1, 8, 8)}, r"x must be \(B, 1, H, W\)"),
-        ({}, {"t": (3,)}, r"one entry per image, shape \(2,\), got shape \(3,\)"),
+        ({}, {"x": (2, 1, 0, 8)}, "0 is not a multiple of 2 .*; 2 would fit"),
+        ({}, {"t": (3,)}, r"one entry per image, a tensor of shape \(2,\), got shape \(3,\)"),
         ({}, {"labels": (2,)}, "unconditional network"),
         ({"num_classes": 10}, {}, r"0\.\.9, or 10 for no class; got none"),
         ({"num_classes": 10}, {"labels": (1,)}, r"got shape \(1,\)"),
@@ -304,6 +305,24 @@ def test_errors_say_what_is_wrong_and_what_would_fit(options, arguments, message
 
 
 @pytest.mark.parametrize(
+    ("options", "arguments", "message"),
+    [
+        ({}, {"x": torch.zeros(2, 1, 8, 8, dtype=torch.uint8)}, "floats .*from_uint8"),
+        ({}, {"x": [[0.0]]}, r"\(B, 1, H, W\).*got something of type list"),
+        ({}, {"t": 3}, r"got something of type int; the same t for all: torch\.full\(\(2,\), t\)"),
+        ({"num_classes": 10}, {"labels": torch.tensor([0, 11])}, r"0\.\.9, or 10 .* got 0\.\.11"),
+        ({"num_classes": 10}, {"labels": torch.tensor([-1, 3])}, r"got -1\.\.3"),
+        ({"num_classes": 10}, {"labels": torch.zeros(2)}, r"whole entries .* torch\.float32"),
+        ({"num_classes": 10}, {"labels": 3}, "got something of type int"),
+    ],
+)
+def test_errors_for_what_is_not_the_right_kind_of_thing(options, arguments, message):
+    given = {"x": torch.zeros(2, 1, 8, 8), "t": torch.tensor([0, 999]), **arguments}
+    with pytest.raises(ValueError, match=message):
+        UNet.digits(**options)(**given)
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"size": 30}, "size must be a multiple of 8 .* got 30"),
@@ -312,6 +331,20 @@ def test_errors_say_what_is_wrong_and_what_would_fit(options, arguments, message
         ({"head_dim": 96}, "128 channels, not a multiple of head_dim=96"),
         ({"time": "fourier"}, "time must be one of .* got 'fourier'"),
         ({"time": "random"}, "clock=1/T feeds t/T"),
+        ({"time": "random", "clock": torch.zeros(1000)}, "clock must be .*; got Tensor"),
+        ({"time": "random", "clock": (1.0,)}, "one number for each t"),
+        ({"size": 0}, "size must be a whole number from 1 up, got 0"),
+        ({"blocks": 0}, "blocks must be a whole number"),
+        ({"groups": 0}, "groups must be a whole number"),
+        ({"head_dim": 0}, "head_dim must be a whole number"),
+        ({"mults": (1, 0)}, "mults must be a whole number"),
+        ({"mults": ()}, "one number for each level"),
+        ({"attention": 16}, r"attention must be a tuple, such as \(16,\), got 16"),
+        ({"linear_attention": (16,)}, "in attention and in linear_attention"),
+        ({"width": 2, "groups": 1}, "width must be even, from 4 up"),
+        ({"num_classes": -1}, "num_classes must be 0"),
+        ({"dropout": 2}, "dropout is a probability"),
+        ({"label_dropout": -0.1}, "label_dropout is a probability"),
     ],
 )
 def test_impossible_configurations(options, message):
