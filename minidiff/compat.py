@@ -21,16 +21,29 @@ if TYPE_CHECKING:
 
 # Settings of UNet2DModel that minidiff's network has in one way only.
 FIXED = {
+    "_class_name": ("UNet2DModel",),
     "center_input_sample": (False,),
     "time_embedding_type": ("positional",),
     "mid_block_type": ("UNetMidBlock2D",),
     "mid_block_scale_factor": (1,),
+    "downsample_padding": (1, 0),
     "downsample_type": ("conv",),
     "upsample_type": ("conv",),
     "act_fn": ("silu", "swish"),
     "add_attention": (True,),
     "class_embed_type": (None,),
     "resnet_time_scale_shift": ("default", "scale_shift"),
+}
+# What the port can vary, ours: the port's.
+PORT_SETTINGS = {
+    "size": "resolution",
+    "in_channels": "in_channels",
+    "out_channels": "out_ch",
+    "width": "ch",
+    "mults": "ch_mult",
+    "blocks": "num_res_blocks",
+    "attention": "attn_resolutions",
+    "dropout": "dropout",
 }
 
 
@@ -90,18 +103,9 @@ def unet_from_port(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> UN
         c["resolution"] = config["data"]["image_size"]
     if not c["resamp_with_conv"]:
         raise ValueError("the config has resamp_with_conv=False, minidiff's U-Net has only True")
-    net = UNet(
-        UNetConfig(
-            size=c["resolution"],
-            in_channels=c["in_channels"],
-            out_channels=c["out_ch"],
-            width=c["ch"],
-            mults=tuple(c["ch_mult"]),
-            blocks=c["num_res_blocks"],
-            attention=tuple(c["attn_resolutions"]),
-            dropout=c["dropout"],
-        )
-    )
+    if absent := [name for name in PORT_SETTINGS.values() if name not in c]:
+        raise ValueError(f"the config of the port lacks {', '.join(absent)}")
+    net = UNet(UNetConfig(**{ours: c[theirs] for ours, theirs in PORT_SETTINGS.items()}))
     if state and all(name.startswith("module.") for name in state):  # saved from DataParallel
         state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     return fill(net, state, PORT)
@@ -110,27 +114,9 @@ def unet_from_port(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> UN
 def unet_to_port(net: UNet) -> tuple[dict[str, Any], State]:
     """The (keyword arguments, state dict) of the same network as the port's `Model`."""
     c = net.config
-    same = UNetConfig(  # what the port can vary; everything else is DDPM's
-        size=c.size,
-        in_channels=c.in_channels,
-        out_channels=c.out_channels,
-        width=c.width,
-        mults=c.mults,
-        blocks=c.blocks,
-        attention=c.attention,
-        dropout=c.dropout,
-    )
-    _require(c, **vars(same))
-    config = {
-        "resolution": c.size,
-        "in_channels": c.in_channels,
-        "out_ch": c.out_channels,
-        "ch": c.width,
-        "ch_mult": c.mults,
-        "num_res_blocks": c.blocks,
-        "attn_resolutions": c.attention,
-        "dropout": c.dropout,
-    }
+    settings = {name: getattr(c, name) for name in PORT_SETTINGS}
+    _require(c, **vars(UNetConfig(**settings)))  # everything else is DDPM's
+    config = {theirs: settings[ours] for ours, theirs in PORT_SETTINGS.items()}
     return config, translate(net.state_dict(), c, PORT)
 
 
@@ -162,6 +148,7 @@ def load_folder(folder: str | Path) -> Denoiser:
 
     Without a scheduler_config.json the settings are DDPM's: linear, T = 1000, fixed large variance.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from minidiff.denoiser import Denoiser
@@ -175,13 +162,24 @@ def load_folder(folder: str | Path) -> Denoiser:
             f"{folder} must hold config.json and one .safetensors file, there or in unet/; found "
             f"{found} (a .bin file is a pickle, which can run any code when loaded)"
         )
-    config = json.loads((places[0] / "config.json").read_text())
-    net = unet_from_diffusers(config, load_file(places[0] / files[0]))
+    config, weights = _read_json(places[0] / "config.json"), places[0] / files[0]
+    try:
+        state = load_file(weights)
+    except SafetensorError as error:
+        raise ValueError(f"{weights} is damaged or cut short ({error}); fetch it again") from error
+    net = unet_from_diffusers(config, state)
     settings: dict[str, Any] = {"variance_type": "fixed_large"}
     for path in [folder / "scheduler_config.json", folder / "scheduler/scheduler_config.json"]:
         if path.exists():
-            settings = json.loads(path.read_text())
+            settings = _read_json(path)
     return Denoiser(net, **_denoiser_options(settings)).eval()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is not a JSON object ({error}); fetch it again") from error
 
 
 def _denoiser_options(scheduler: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,6 +214,10 @@ def _denoiser_options(scheduler: Mapping[str, Any]) -> dict[str, Any]:
             "learned_range": "learned",
         },
     }
+    lacking = {"trained_betas": None, "rescale_betas_zero_snr": False, "thresholding": False}
+    for name, only in {**lacking, "clip_sample_range": 1.0}.items():
+        if s.get(name, only) != only:
+            raise ValueError(f"{name} must be {only}: minidiff's Denoiser lacks {name}={s[name]!r}")
     for name, table in known.items():
         if s[name] not in table:
             raise ValueError(f"{name} must be one of {', '.join(table)}, got {s[name]!r}")
@@ -228,17 +230,20 @@ def _denoiser_options(scheduler: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _config_from_diffusers(config: Mapping[str, Any]) -> UNetConfig:
-    """`UNet2DModel`'s configuration as ours; a missing entry has the default of that class."""
+    """`UNet2DModel`'s configuration as ours; other missing entries have the class's defaults."""
+    needed = ("block_out_channels", "down_block_types", "up_block_types")
+    if absent := [name for name in needed if name not in config]:
+        raise ValueError(
+            f"the config lacks {', '.join(absent)}: it must be the config.json of a UNet2DModel"
+        )
+    channels, down, up = (list(config[name]) for name in needed)
     wrong = [
         f"{name}={config[name]!r} (only {allowed[0]!r})"
         for name, allowed in FIXED.items()
         if config.get(name, allowed[0]) not in allowed
     ]
-    channels, down = config["block_out_channels"], config["down_block_types"]
-    groups, scale_shift = (
-        config.get("norm_num_groups", 32),
-        config.get("resnet_time_scale_shift", "default") == "scale_shift",
-    )
+    groups = config.get("norm_num_groups", 32)
+    scale_shift = config.get("resnet_time_scale_shift", "default") == "scale_shift"
     attn_groups = config.get("attn_norm_num_groups")
     if attn_groups != groups and (scale_shift or attn_groups is not None):
         wrong.append(f"attn_norm_num_groups={attn_groups} (only {groups})")
@@ -248,9 +253,7 @@ def _config_from_diffusers(config: Mapping[str, Any]) -> UNetConfig:
         wrong.append(f"time_embedding_dim={config['time_embedding_dim']} (only {4 * channels[0]})")
     if set(down) - {"DownBlock2D", "AttnDownBlock2D"}:
         wrong.append(f"down_block_types={down} (only DownBlock2D and AttnDownBlock2D)")
-    if (up := config["up_block_types"]) != type(up)(
-        kind.replace("Down", "Up") for kind in reversed(down)
-    ):
+    if up != [kind.replace("Down", "Up") for kind in reversed(down)]:
         wrong.append(f"up_block_types={up} (only the mirror image of the way down)")
     angles = (config.get("flip_sin_to_cos", True), config.get("freq_shift", 0))
     if angles not in ((False, 1), (True, 0)):

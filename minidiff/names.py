@@ -6,6 +6,7 @@ One table, read in both directions; `compat.py` is what users call.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -98,7 +99,7 @@ def fill(net: UNet, theirs: Mapping[str, Tensor], dialect: int) -> UNet:
         lists = "; ".join(f"{what}: {', '.join(names)}" for what, names in wrong.items() if names)
         raise ValueError(f"the state dict does not fit this network, nothing was loaded. {lists}")
     parts = {name: [theirs[n] for n in their_names(name, net.config, dialect)] for name in own}
-    net.to(dtype=next(iter(theirs.values())).dtype)
+    net.to(dtype=reduce(torch.promote_types, {tensor.dtype for tensor in theirs.values()}))
     net.load_state_dict({n: torch.cat(p).view(own[n].shape) for n, p in parts.items()})
     return net
 
@@ -111,5 +112,7 @@ def rename(state: Mapping[str, Tensor], table: Mapping[str, str]) -> State:
         for old, new in table.items():
             if ".attentions." in place and place.endswith(f".{old}"):
                 name = f"{place.removesuffix(old)}{new}.{kind}"
+        if name in out:
+            raise ValueError(f"the state dict has {name} twice, by its old name and by its new one")
         out[name] = tensor
     return out

@@ -41,11 +41,15 @@ SMALL = list(CONFIGS.values())[1]
 
 
 def shake(net):
-    """Random weights of fan-in size everywhere, norms and biases too: a wrong map cannot pass."""
+    """Random weights everywhere, norms and biases too: a wrong map cannot pass.
+
+    Somewhat less than fan-in size: outputs of order one half leave rounding (5e-6) below the bound.
+    """
     generator = torch.Generator().manual_seed(0)
-    for p in net.parameters():
-        scale = p[0].numel() ** -0.5 if p.ndim > 1 else 0.5
-        p.data.copy_(scale * torch.randn(p.shape, generator=generator) + (p.ndim == 1))
+    for name, p in net.named_parameters():
+        scale = 0.7 * p[0].numel() ** -0.5 if p.ndim > 1 else 0.5
+        centre = 1.0 if "norm" in name and name.endswith("weight") else 0.0
+        p.data.copy_(scale * torch.randn(p.shape, generator=generator) + centre)
     return net.eval()
 
 
@@ -116,6 +120,21 @@ def test_names_are_diffusers_own():
     assert len(state) == 328
 
 
+def test_an_old_name_beside_its_new_one_is_refused():
+    config, state = compat.unet_to_diffusers(UNet(SMALL))
+    place = "mid_block.attentions.0"
+    state[f"{place}.query.weight"] = state[f"{place}.to_q.weight"] + 1
+    with pytest.raises(ValueError, match=f"{place}.to_q.weight twice"):
+        compat.unet_from_diffusers(config, state)
+
+
+def test_mixed_precision_is_widened():
+    config, state = compat.unet_to_diffusers(shake(UNet(SMALL)))
+    state["conv_in.bias"] = state["conv_in.bias"].half()  # the first of all
+    _, back = compat.unet_to_diffusers(compat.unet_from_diffusers(config, state))
+    assert all(torch.equal(back[name], state[name].float()) for name in state)
+
+
 def test_half_precision_files_stay_half():
     config, state = compat.unet_to_diffusers(shake(UNet(SMALL)))
     state = {name: tensor.half() for name, tensor in state.items()}
@@ -141,6 +160,8 @@ def test_whatever_does_not_fit_is_listed():
     ("setting", "message"),
     [
         ({"act_fn": "gelu"}, "act_fn='gelu'"),
+        ({"_class_name": "UNet2DConditionModel"}, "only 'UNet2DModel'"),
+        ({"downsample_padding": 2}, "downsample_padding=2"),
         ({"time_embedding_type": "fourier"}, "time_embedding_type='fourier'"),
         ({"add_attention": False}, "add_attention=False"),
         ({"block_out_channels": [16, 24, 48]}, "only multiples of the first"),
@@ -237,6 +258,9 @@ def test_port_lacks_what_ddpm_lacks():
     config, state = compat.unet_to_port(UNet(UNetConfig(width=32, mults=(1, 1))))
     with pytest.raises(ValueError, match="resamp_with_conv"):
         compat.unet_from_port({**config, "resamp_with_conv": False}, state)
+    del config["ch"]
+    with pytest.raises(ValueError, match=r"lacks ch$"):
+        compat.unet_from_port(config, state)
 
 
 def test_their_names_of_one_parameter():
@@ -265,6 +289,34 @@ def test_folder_becomes_a_denoiser(tmp_path):
     scheduler["beta_schedule"] = "sigmoid"
     (tmp_path / "scheduler_config.json").write_text(json.dumps(scheduler))
     with pytest.raises(ValueError, match="linear, squaredcos_cap_v2, got 'sigmoid'"):
+        compat.load_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"trained_betas": [0.1, 0.2]},
+        {"thresholding": True},
+        {"rescale_betas_zero_snr": True},
+        {"clip_sample_range": 2.0},
+    ],
+)
+def test_schedules_we_do_not_have_are_named(setting):
+    with pytest.raises(ValueError, match=f"lacks {next(iter(setting))}="):
+        compat._denoiser_options(setting)
+
+
+def test_damaged_folders_are_named(tmp_path):
+    config, state = compat.unet_to_diffusers(UNet(SMALL))
+    weights = tmp_path / "model.safetensors"
+    save_file(state, weights)
+    for text, message in (('{"a":', "not a JSON object"), ("{}", "lacks block_out_channels")):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(ValueError, match=message):
+            compat.load_folder(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged or cut short"):
         compat.load_folder(tmp_path)
 
 
