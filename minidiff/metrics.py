@@ -41,8 +41,10 @@ class FrechetStats:
     def update(self, features: Tensor) -> FrechetStats:
         """Take in a batch (B, D); returns itself."""
         f = features.double()
-        if f.ndim != 2 or not f.isfinite().all():
+        if f.ndim != 2 or not len(f) or not f.isfinite().all():
             raise ValueError(f"features must be finite and (B, D), got {tuple(features.shape)}")
+        if self.n and f.shape[1] != len(self.mean):
+            raise ValueError(f"the batches before had D = {len(self.mean)}, got D = {f.shape[1]}")
         if self.n == 0:
             self.mean = f.new_zeros(f.shape[1])
             self._scatter = f.new_zeros(f.shape[1], f.shape[1])
@@ -69,10 +71,16 @@ def frechet_distance(a: FrechetStats, b: FrechetStats) -> float:
     Tr (S_a S_b)^(1/2) is the sum of the singular values of S_a^(1/2) S_b^(1/2), both symmetric: no
     root of a non-symmetric matrix, no complex numbers, nothing added to a singular diagonal.
     """
+    _check_widths(a.mean, b.mean)
     roots = _root(a.cov) @ _root(b.cov)
     overlap = torch.linalg.svdvals(roots).sum()
     distance = (a.mean - b.mean).square().sum() + a.cov.trace() + b.cov.trace() - 2 * overlap
     return max(0.0, float(distance))  # equal clouds: zero up to rounding
+
+
+def _check_widths(a: Tensor, b: Tensor) -> None:
+    if a.shape[-1] != b.shape[-1]:
+        raise ValueError(f"both sides need one extractor: D = {a.shape[-1]} and {b.shape[-1]}")
 
 
 def _root(cov: Tensor) -> Tensor:
@@ -103,11 +111,10 @@ def kid(
     Frechet distance it has no bias from a small number of images, and may come out below zero.
     """
     real, fake = real.double(), fake.double()
+    _check_widths(real, fake)
     m = min(size, len(real), len(fake))
     if m < 2:
-        raise ValueError(
-            f"KID needs at least 2 images on each side, got {len(real)} and {len(fake)}"
-        )
+        raise ValueError(f"KID needs at least 2 images a side, got {len(real)} and {len(fake)}")
     values = []
     for _ in range(subsets):
         x = real[_some(len(real), m, generator, real.device)]
@@ -138,6 +145,8 @@ def inception_score(probs: Tensor, splits: int = 10) -> Estimate:
     """
     if not 1 <= splits <= len(probs):
         raise ValueError(f"splits must be in 1..{len(probs)} (the number of images), got {splits}")
+    if probs.ndim != 2 or (probs < 0).any() or (probs.sum(1) - 1).abs().max() > 1e-3:
+        raise ValueError("probs must be (N, K), each row of sum 1 (of logits take softmax(1))")
     scores = []
     for p in probs.double().tensor_split(splits):
         kl = torch.xlogy(p, p).sum(1) - torch.xlogy(p, p.mean(0)).sum(1)
@@ -164,17 +173,21 @@ def precision_recall_density_coverage(
     density: how many real balls hold a fake, over k; coverage: the share of real balls that hold
     any fake. Distances are computed `block` rows at a time.
     """
-    real, fake = real.double(), fake.double()
+    _check_widths(real, fake)
     if not 1 <= k < min(len(real), len(fake)):
         raise ValueError(
             f"k must be at least 1 and below the number of images, got k={k} with "
             f"{len(real)} real and {len(fake)} fake"
         )
-    real_radius, fake_radius = _radii(real, k, block), _radii(fake, k, block)
+    centre = real.double().mean(0)  # no distance changes, but near 0 there is less rounding,
+    real, fake = real.double() - centre, fake.double() - centre
+    # and what is left of it, about `tie`, must not push a copy off the rim of a ball.
+    tie = 1e-13 * max(float(x.square().sum(1).max()) for x in (real, fake))
+    real_radius, fake_radius = _radii(real, k, block) + tie, _radii(fake, k, block) + tie
     inside = real.new_zeros(len(fake))  # in how many real balls each fake lies
     recalled, nearest = [], []
     for i, rows in enumerate(torch.split(real, block)):
-        d = torch.cdist(rows, fake)  # (block, number of fakes)
+        d = _squares(rows, fake)  # (block, number of fakes)
         inside += (d <= real_radius[i * block : i * block + len(rows), None]).sum(0)
         recalled.append((d <= fake_radius).any(1))
         nearest.append(d.amin(1))
@@ -187,13 +200,18 @@ def precision_recall_density_coverage(
 
 
 def _radii(x: Tensor, k: int, block: int) -> Tensor:
-    """Distance of each point to its k-th nearest other point."""
+    """Squared distance of each point to its k-th nearest other point."""
     radii = []
     for i, rows in enumerate(torch.split(x, block)):
-        d = torch.cdist(rows, x)
+        d = _squares(rows, x)
         d[torch.arange(len(rows)), torch.arange(len(rows)) + i * block] = torch.inf  # not itself
         radii.append(d.topk(k, largest=False).values[:, -1])
     return torch.cat(radii)
+
+
+def _squares(x: Tensor, y: Tensor) -> Tensor:
+    """|x_i - y_j|^2 by one matrix product."""
+    return x.square().sum(1, keepdim=True) + y.square().sum(1) - 2 * x @ y.T
 
 
 @torch.inference_mode()

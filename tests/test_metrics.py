@@ -73,8 +73,20 @@ def test_frechet_is_blind_to_rotation_and_needs_two_images():
     assert turned == pytest.approx(frechet_distance(stats_of(x), stats_of(y)), rel=1e-10)
     with pytest.raises(ValueError, match="at least 2"):
         frechet_distance(stats_of(x[:1]), stats_of(y))
-    with pytest.raises(ValueError, match="finite"):
-        stats_of(x * float("nan"))
+    for bad in (x * float("nan"), x[:0], x[0]):
+        with pytest.raises(ValueError, match="finite"):
+            stats_of(bad)
+
+
+def test_features_of_two_extractors_are_refused():
+    x, narrow = cloud(10, 4), cloud(10, 1)  # one column would broadcast against four
+    with pytest.raises(ValueError, match="D = 4, got D = 1"):
+        stats_of(x).update(narrow)
+    for measure in (kid, precision_recall_density_coverage):
+        with pytest.raises(ValueError, match="D = 4 and 1"):
+            measure(x, narrow)
+    with pytest.raises(ValueError, match="D = 4 and 1"):
+        frechet_distance(stats_of(x), stats_of(narrow))
 
 
 def test_kid_equals_the_double_loop():
@@ -111,31 +123,42 @@ def test_inception_score_in_closed_form():
     assert inception_score(p, splits=1).mean == pytest.approx(math.exp(kl), rel=1e-6)
     with pytest.raises(ValueError, match="splits must be"):
         inception_score(p, splits=21)
+    with pytest.raises(ValueError, match="of logits take softmax"):
+        inception_score(cloud(20, 4).float())
+
+
+X = cloud(300, 20, 1)
+CLOUDS = {  # real and fake
+    "apart": (cloud(60, 3, 1), cloud(45, 3, 2) * 1.3 + 0.4),
+    "copies of some real images": (X, X[:100]),
+    "one real image, over and over": (X, X[:1].repeat(50, 1)),
+    "nothing but copies": (X[:1].repeat(40, 1), X[:1].repeat(30, 1)),
+    "real images four times each": (X.repeat(4, 1), X[:50]),
+    "small and far from zero": (X * 1e-6 + 5, cloud(200, 20, 2) * 1e-6 + 5),
+    "many ties": (X[:, :6].sign(), cloud(200, 6, 2).sign()),
+}
 
 
 @pytest.mark.parametrize("k", [1, 3])
-def test_neighbours_equal_brute_force(k):
-    real, fake = cloud(60, 3, 1).numpy(), cloud(45, 3, 2).numpy() * 1.3 + 0.4
+@pytest.mark.parametrize(("real", "fake"), CLOUDS.values(), ids=CLOUDS.keys())
+def test_neighbours_equal_brute_force(real, fake, k):
+    def distances(a, b):
+        return (a[:, None] - b).square().sum(2).sqrt()
 
-    def dist(a, b):
-        return math.sqrt(((a - b) ** 2).sum())
+    def radii(x):
+        d = distances(x, x).fill_diagonal_(math.inf)
+        return d.sort(dim=1).values[:, k - 1]
 
-    def radius(x, i):
-        return sorted(dist(x[i], x[j]) for j in range(len(x)) if j != i)[k - 1]
-
-    rr = [radius(real, i) for i in range(60)]
-    fr = [radius(fake, j) for j in range(45)]
-    inside = [[dist(real[i], fake[j]) <= rr[i] for j in range(45)] for i in range(60)]
+    d = distances(real, fake)
+    inside = d <= radii(real)[:, None]
     expected = (
-        np.mean([any(inside[i][j] for i in range(60)) for j in range(45)]),
-        np.mean([any(dist(real[i], fake[j]) <= fr[j] for j in range(45)) for i in range(60)]),
-        np.sum(inside) / (k * 45),
-        np.mean([any(row) for row in inside]),
+        inside.any(0).double().mean().item(),
+        (d <= radii(fake)).any(1).double().mean().item(),
+        inside.sum().item() / (k * len(fake)),
+        inside.any(1).double().mean().item(),
     )
     for block in (7, 1000):
-        found = precision_recall_density_coverage(
-            torch.from_numpy(real), torch.from_numpy(fake), k, block=block
-        )
+        found = precision_recall_density_coverage(real, fake, k, block=block)
         assert found == pytest.approx(expected, abs=1e-12)
 
 
