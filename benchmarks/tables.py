@@ -40,15 +40,16 @@ class Table:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.path = Path(args.out) if args.out else RESULTS / f"{args.data}_{args.table}.json"
-        self.head = provenance(args.device) | {
-            "weights": str(args.weights),
-            "weights_sha256": weights_digest(args.weights),
-            "seed": args.seed,
-        }
+        self.head = provenance(args.device) | {"seed": args.seed}
+        if args.weights:
+            self.head |= {
+                "weights": str(args.weights),
+                "weights_sha256": weights_digest(args.weights),
+            }
         self.rows: list[dict[str, Any]] = []
         if self.path.exists():
             old = json.loads(self.path.read_text())
-            if all(old[k] == self.head[k] for k in ("weights_sha256", "seed")):
+            if all(old.get(k) == self.head.get(k) for k in ("weights_sha256", "seed")):
                 self.rows = old["rows"]
 
     def measure(self, key: dict[str, Any], how: Callable[[], dict[str, Any]]) -> None:

@@ -52,3 +52,14 @@ def test_sampling_of_the_same_weights_gives_the_same_images() -> None:
     )
     assert run.returncode == 0, run.stderr[-2000:]
     assert "'same': True" in run.stdout
+
+
+def test_every_row_of_table2_can_be_trained_and_measured() -> None:
+    found = subprocess.run(
+        [sys.executable, "benchmarks/table2.py", "--smoke"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 0, found.stderr[-2000:]
+    assert found.stdout.count("bits_per_dim") == 8
