@@ -1,7 +1,7 @@
 """DDPM's table 2 in miniature: what is predicted x loss x variance, one small network, equal steps.
 
 python benchmarks/table2.py                                         # digits, on a processor
-python benchmarks/table2.py --data cifar10 --T 1000 --steps 6000 --batch 512 --n 10000
+python benchmarks/table2.py --data cifar10 --T 1000 --steps 6000 --train-batch 512 --n 10000
 python benchmarks/table2.py --smoke                                 # does the script run?
 
 Every row has the same network, schedule, images and order of images; a learned variance only
