@@ -43,23 +43,21 @@ def test_a_peer_is_sampled_by_its_own_prediction() -> None:
     assert [row["library"] for row in found if "quality" in row] == ["diffusers", "ours"]
 
 
-def test_sampling_of_the_same_weights_gives_the_same_images() -> None:
+def printed(script: str) -> str:
+    """What a script prints in smoke mode."""
     run = subprocess.run(
-        [sys.executable, "benchmarks/sampling_gpu.py", "--smoke"],
+        [sys.executable, f"benchmarks/{script}", "--smoke"],
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
     assert run.returncode == 0, run.stderr[-2000:]
-    assert "'same': True" in run.stdout
+    return run.stdout
+
+
+def test_sampling_of_the_same_weights_gives_the_same_images() -> None:
+    assert "'same': True" in printed("sampling_gpu.py")
 
 
 def test_every_row_of_table2_can_be_trained_and_measured() -> None:
-    found = subprocess.run(
-        [sys.executable, "benchmarks/table2.py", "--smoke"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert found.returncode == 0, found.stderr[-2000:]
-    assert found.stdout.count("bits_per_dim") == 8
+    assert printed("table2.py").count("bits_per_dim") == 8
