@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from docutils.statemachine import StringList
+from PIL import Image
 from sphinx_proof.directive import ProofDirective
+
+WIDE = 500  # pixels: the letters of figures above this can't be read where they must fit a phone
 
 
 def finish(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
@@ -23,8 +27,26 @@ def finish(app: Any, page: str, template: str, context: dict[str, Any], doctree:
         body = body.replace('<summary aria-label="Toggle hidden content">', "<summary>")
         # A role that ARIA has withdrawn, inside a list.
         body = body.replace('role="doc-biblioentry"', 'role="listitem"')
-        # Pictures are fetched when the reader comes near them.
-        context["body"] = re.sub(r"<img (?!loading)", '<img loading="lazy" ', body)
+        files = {name: Path(app.srcdir, file) for file, name in app.builder.images.items()}
+        context["body"] = re.sub(r"<img [^>]*>", lambda tag: picture(tag[0], files), body)
+
+
+def picture(tag: str, files: dict[str, Path]) -> str:
+    """The tag of a picture that is fetched when the reader comes near, into room kept for it."""
+    tag = tag.replace("<img ", '<img loading="lazy" ')
+    name = re.search(r'src="[^"]*_images/([^"]+\.(?:png|webp))"', tag)
+    if name is None:
+        return tag
+    with Image.open(files[name[1]]) as image:
+        width, height = image.size
+    tag = tag.replace("<img ", f'<img width="{width}" height="{height}" ')
+    if width <= WIDE or "style=" in tag:  # of a width that its author chose
+        return tag
+    # The second class has the theme put a tab stop here while there is something to scroll.
+    return (
+        '<span class="wide-figure pst-scrollable-table-container" role="group" '
+        f'aria-label="Wide figure" style="--drawn: {width}px">{tag}</span>'
+    )
 
 
 class Proof(ProofDirective):
