@@ -73,9 +73,10 @@ def ours(
     "graphs" replays the compiled step as CUDA graphs, which spares the launch of each kernel.
     """
     level = ("plain", "fused", "bf16", "compiled", "graphs").index(rung)
+    recipe = read_config(CONFIG)
     config = replace(
-        read_config(CONFIG),
-        network_options=SMALL if small else {},
+        recipe,
+        network_options=SMALL if small else recipe.network_options,
         batch=batch * world.size,
         ema=(0.999,),
         precision="auto" if level >= 2 else "fp32",

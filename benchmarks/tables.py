@@ -6,9 +6,10 @@ python benchmarks/tables.py solvers   --weights cifar10     quality against netw
 python benchmarks/tables.py nll       --weights cifar10     DDPM table 1, figure 5, table 4
 python benchmarks/tables.py likelihood --weights cifar10    ODE likelihood beside the bound
 python benchmarks/tables.py reconstruct --weights cifar10   DDIM table 2
+python benchmarks/tables.py int8      --weights runs/cifar10  what shipping in 8 bits costs
 
-Needs the data, and for the first three inception768/, under $MINIDIFF_DATA. A run that is stopped
-goes on where it was: rows already in the file (same weights, n and seed) are not measured again.
+Needs the data, and for FID-768 inception768/, under $MINIDIFF_DATA. A run that is stopped goes on
+where it was: rows already in the file (same weights, n and seed) are not measured again.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from torch import Tensor
 import minidiff as md
 import minidiff.checkpoint
 from minidiff.images import from_uint8, to_uint8
+from minidiff.int8 import pack, unpack
 from minidiff.metrics import evaluate
 
 ETAS: list[float | str] = [0.0, 0.2, 0.5, 1.0, "hat"]
@@ -86,6 +88,7 @@ def main() -> None:
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--n", type=int, default=10_000)
+    parser.add_argument("--n-nll", type=int, default=1000, help="int8: images of the bound")
     parser.add_argument("--batch", type=int, default=1000)
     parser.add_argument("--steps", type=int, nargs="+")
     parser.add_argument("--etas", nargs="+")
@@ -322,6 +325,35 @@ def reconstruct(args: argparse.Namespace, model: md.Denoiser, table: Table) -> N
                 table.measure(key, row)
 
 
+def int8(args: argparse.Namespace, model: md.Denoiser, table: Table) -> None:
+    """The bound and FID of a run's float32 average, and of the same weights in 8 bits."""
+    measure, shape = quality(args), _shape(args)
+    x = from_uint8(md.data.load(args.data, "test", device=args.device).images[: args.n_nll])
+    exact = {k: v.clone() for k, v in model.net.state_dict().items()}
+    for weights, tensors in (("float32", exact), ("int8", unpack(pack(exact)))):
+        model.net.load_state_dict(tensors)
+        key = {"weights": weights, "arithmetic": args.precision, "clip": model.clip}
+
+        def bits() -> dict[str, Any]:
+            found = bound(args, model, x)
+            fixed = {} if model.learns_variance else {"variance": "large"}
+            model.variance = fixed.get("variance", model.variance)
+            terms = found[model.variance]
+            return fixed | {k: terms[k] for k in ("bits_per_dim", "standard_error")}
+
+        table.measure(key | {"n": len(x), "measured": "bound"}, bits)
+        for S in args.steps or [10, 100]:
+
+            def walk(x_T: Tensor, g: Any, S: int = S) -> Tensor:
+                *_, last = md.ddim(model, x_T, md.tau(model.schedule, S=S), 0.0, generator=g)
+                return last.x
+
+            def row(walk: Any = walk) -> dict[str, Any]:
+                return measure(samples(args, shape, walk)[0])
+
+            table.measure(key | {"n": args.n, "measured": "ddim", "S": S, "eta": 0.0}, row)
+
+
 def _shape(args: argparse.Namespace) -> tuple[int, ...]:
     return tuple(md.data.load(args.data, "test").shape)
 
@@ -330,7 +362,7 @@ def _images(args: argparse.Namespace, split: str) -> Tensor:
     return md.data.load(args.data, split, device=args.device).images[: args.n]
 
 
-TABLES = {f.__name__: f for f in (floor, ddim, solvers, nll, likelihood, reconstruct)}
+TABLES = {f.__name__: f for f in (floor, ddim, solvers, nll, likelihood, reconstruct, int8)}
 
 if __name__ == "__main__":
     main()

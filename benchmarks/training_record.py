@@ -1,7 +1,10 @@
 """The log of a training run as one file in results/.
 
 python benchmarks/training_record.py runs/cifar10 --gpus 2 --hardware "2 x NVIDIA H200" \
-    --torch 2.11.0+cu130
+    --torch 2.11.0+cu130 --command "torchrun --nproc_per_node=2 -m minidiff train ..."
+
+A run that began with the average of an earlier one (`init`) is added to that one's record with
+--before FILE: steps, images and GPU-hours are counted on.
 """
 
 from __future__ import annotations
@@ -20,8 +23,13 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, required=True)
     parser.add_argument("--hardware", required=True)
     parser.add_argument("--torch", required=True)
+    parser.add_argument("--command", required=True)
+    parser.add_argument("--before", type=Path)
     parser.add_argument("--out", default="cifar10_training.json")
     args = parser.parse_args()
+    made = {"command": args.command, "hardware": args.hardware, "torch": args.torch}
+    earlier = json.loads(args.before.read_text()) if args.before else {}
+    done = sum(s["steps"] for s in earlier.get("stretches", []))
     config = json.loads((args.run / "config.json").read_text())
     log = [json.loads(line) for line in (args.run / "log.jsonl").read_text().splitlines()]
     train = [row for row in log if "loss" in row]
@@ -40,19 +48,24 @@ def main() -> None:
                 "seconds": rows[-1]["seconds"],
                 "gpus": args.gpus,
                 "images_per_second_median": rates[len(rates) // 2],
+                **made,
             }
         )
     keep = ("step", "loss", "grad_norm", "lr", "images_per_second", "mfu", "loss_by_log_snr")
-    result = {
-        "command": "torchrun --nproc_per_node=2 -m minidiff train configs/cifar10_h200.py",
-        "hardware": args.hardware,
-        "versions": {"torch": args.torch},
+    stretches = earlier.get("stretches", []) + stretches
+    lines = [{k: row[k] for k in keep if k in row} for row in train[3::4]]
+    held_out = [row for row in log if "val_loss" in row]
+    for row in lines + held_out:
+        row["step"] += done
+    places = dict.fromkeys(stretch["hardware"] for stretch in stretches)
+    result = made | {
+        "hardware": ", then ".join(places),
         "config": config,
         "stretches": stretches,
         "images": sum(s["images"] for s in stretches),
         "gpu_hours": sum(s["seconds"] * s["gpus"] for s in stretches) / 3600,
-        "validation": [row for row in log if "val_loss" in row],
-        "log": [{k: row[k] for k in keep if k in row} for row in train[3::4]],
+        "validation": earlier.get("validation", []) + held_out,
+        "log": earlier.get("log", []) + lines,
     }
     print(save(args.out, result), stretches)
 

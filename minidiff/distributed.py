@@ -114,7 +114,7 @@ def copies(net: nn.Module, world: World) -> nn.Module:
     if world.device.type == "cpu":
         return DistributedDataParallel(net, broadcast_buffers=False, gradient_as_bucket_view=True)
     # torch.compile would cut the network wherever DDP cuts its gradients into buckets. In one piece
-    # two GPUs do 1.95 times the work of one (results/train_2gpu.json).
+    # two GPUs do 1.88 times the work of one (results/train_1gpu.json, train_2gpu.json).
     torch._dynamo.config.optimize_ddp = False
     return DistributedDataParallel(
         net,
