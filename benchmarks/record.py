@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from minidiff.atomic import write_whole
+
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 
 
@@ -39,8 +41,5 @@ def save(path: str | Path, result: dict[str, Any]) -> Path:
     """Write a result as JSON, whole or not at all; a bare name goes to results/."""
     path = Path(path)
     path = path if path.parent != Path() else RESULTS / path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(result, indent=1) + "\n")
-    os.replace(part, path)
+    write_whole(path, (json.dumps(result, indent=1) + "\n").encode())
     return path

@@ -214,7 +214,8 @@ def latest(folder: str | Path) -> Path:
         f"{folder} holds {len(found)} checkpoints, and all are damaged"
         if found
         else f"{folder} holds no checkpoint (step-*.safetensors); train one with "
-        f"python -m minidiff train CONFIG --out {folder}"
+        f"python -m minidiff train CONFIG --out {folder}, or load a model that diffusers saved "
+        "with minidiff.compat.load_folder"
     )
 
 

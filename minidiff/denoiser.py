@@ -62,6 +62,12 @@ class Denoiser(nn.Module):
         check_kind(predict)
         if variance not in VARIANCES:
             raise ValueError(f"variance must be one of {', '.join(VARIANCES)}; got {variance!r}")
+        clock = getattr(getattr(net, "config", None), "clock", None)
+        if isinstance(clock, tuple) and len(clock) != schedule.T:
+            raise ValueError(
+                f"the network's clock has {len(clock)} entries, one for each t; the schedule has "
+                f"T = {schedule.T}: make the clock from this schedule"
+            )
         self.net = net
         self.schedule = schedule
         self.predict = predict

@@ -11,15 +11,19 @@ from torch import Tensor
 def pack(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """w ~ scale[c] q for every matrix and filter, q in -127..127, one scale for each output c.
 
-    Vectors (norms, biases) stay as they are. The scale of "name" is stored as "name:scale".
+    Vectors (norms, biases) stay as they are, and so does what holds less than a thousandth of all
+    weights: the first and the last convolution, a five-thousandth of DDPM's CIFAR-10 network, bring
+    most of the rounding error into ε (results/cifar10_int8_layers.json). The scale of "name" is
+    stored as "name:scale".
 
     >>> packed = pack({"w": torch.tensor([[1.0, -0.5], [0.0, 4.0]])})
     >>> packed["w"].tolist()
     [[127, -64], [0, 127]]
     """
     out = dict(tensors)
+    every = sum(w.numel() for w in tensors.values())
     for name, w in tensors.items():
-        if w.is_floating_point() and w.ndim >= 2:
+        if w.is_floating_point() and w.ndim >= 2 and 1000 * w.numel() >= every:
             scale = w.float().flatten(1).abs().amax(1).clamp(min=1e-12) / 127  # (C_out,)
             scale = scale.view(-1, *[1] * (w.ndim - 1))
             out[name] = (w.float() / scale).round().to(torch.int8)

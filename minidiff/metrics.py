@@ -7,14 +7,16 @@ the same extractor, the same reference set and the same N.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
+
+from minidiff.atomic import write_whole
 
 if TYPE_CHECKING:
     from minidiff.features import Extractor
@@ -238,10 +240,11 @@ def reference_features(
 ) -> Tensor:
     """Features of the real images, kept in a file named after the data and the extractor.
 
-    The name holds the sha256 of every pixel and of the extractor's weights, so it can't go stale.
-    `cache` is a folder; by default ~/.cache/minidiff/features.
+    The name holds the sha256 of every pixel and of the extractor's weights, so it can't go stale;
+    a damaged file is computed anew. `cache` is a folder; by default ~/.cache/minidiff/features.
     """
-    from safetensors.torch import load_file, save_file
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file, save
 
     digest = hashlib.sha256(str(tuple(reference.images.shape)).encode())
     digest.update(reference.images.cpu().contiguous().numpy().tobytes())
@@ -249,12 +252,10 @@ def reference_features(
     folder = Path(cache or Path.home() / ".cache" / "minidiff" / "features")
     path = folder / f"{extractor.name}_{digest.hexdigest()[:32]}.safetensors"
     if path.exists():
-        return load_file(path, device=str(extractor.device))["features"]
+        with contextlib.suppress(SafetensorError, KeyError):
+            return load_file(path, device=str(extractor.device))["features"]
     features, _ = extract(reference.images, extractor, batch=batch)
-    folder.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    save_file({"features": features.cpu().contiguous()}, part)
-    os.replace(part, path)
+    write_whole(path, save({"features": features.cpu().contiguous()}))
     return features
 
 

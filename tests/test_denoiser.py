@@ -12,6 +12,7 @@ from truth import IMAGES, VECTORS, few, noise, schedules, smooth, states, twice,
 import minidiff as md
 from minidiff import Denoiser, Schedule
 from minidiff.parameterize import KINDS
+from minidiff.unet import UNet
 
 S1000 = Schedule.linear(1000)
 
@@ -164,6 +165,10 @@ X = torch.zeros(2, 3)
     [
         (lambda: Denoiser(zeros, S1000, predict="noise"), "predict must be one of"),
         (lambda: Denoiser(zeros, S1000, variance="huge"), "variance must be one of small"),
+        (
+            lambda: Denoiser(UNet.digits(clock=(0.0, 1.0)), S1000),
+            r"clock has 2 entries.*T = 1000",
+        ),
         (lambda: Denoiser(zeros, S1000)(X, 0), r"t must be in 1\.\.1000, got 0 \(x_0 is the data"),
         (lambda: Denoiser(zeros, S1000)(X, 1001), "got 1001"),
         (lambda: Denoiser(zeros, S1000)(X, 3.5), "whole number or a tensor"),  # type: ignore[arg-type]

@@ -200,3 +200,6 @@ def test_reference_cache_is_keyed_by_pixels_and_weights(tmp_path):
     net.digest = "other weights"
     reference_features(data, net, cache=tmp_path)
     assert len(list(tmp_path.iterdir())) == 3
+    for kept in tmp_path.iterdir():
+        kept.write_bytes(kept.read_bytes()[:100])
+    torch.testing.assert_close(reference_features(data, net, cache=tmp_path), first)

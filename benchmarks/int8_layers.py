@@ -1,0 +1,73 @@
+"""Which layers does it hurt to keep in 8 bits? The change of eps when one of them is rounded.
+
+python benchmarks/int8_layers.py        # some minutes on a processor, needs CIFAR-10's test images
+
+The shipped weights are rounded already, so a second rounding error of the same size is added to one
+part of the network at a time: uniform, of width one step of that part's grid. Rows hold the mean
+squared change of eps at some t, beside the error that the network makes there anyway.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+
+import torch
+from record import RESULTS, provenance, save
+from tables import weights_digest
+from torch import Tensor
+
+import minidiff as md
+from minidiff.checkpoint import SHIPPED, read
+from minidiff.images import from_uint8
+
+TIMES = (1000, 950, 900, 700, 400, 50)
+
+
+def main() -> None:
+    """One row for each part of the network, the first one for all together."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--weights", default="cifar10", help="a shipped name")
+    parser.add_argument("--n", type=int, default=8, help="test images")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", default=str(RESULTS / "cifar10_int8_layers.json"))
+    args = parser.parse_args()
+    model = md.load_pretrained(args.weights)
+    steps = {k: v for k, v in read(SHIPPED / f"{args.weights}.safetensors")[0].items() if ":" in k}
+    x0 = from_uint8(md.data.load("cifar10", "test").images[: args.n])
+    g = torch.Generator().manual_seed(args.seed)
+    noise = {t: torch.randn(x0.shape, generator=g) for t in TIMES}
+
+    def eps() -> dict[int, Tensor]:
+        return {t: model(md.diffuse(model.schedule, x0, t, noise[t]), t).eps for t in TIMES}
+
+    def mse(a: dict[int, Tensor], b: dict[int, Tensor]) -> dict[int, float]:
+        return {t: float((a[t] - b[t]).square().mean()) for t in TIMES}
+
+    weights = dict(model.net.named_parameters())
+    parts: dict[str, list[str]] = defaultdict(list)
+    for name in (key.removesuffix(":scale") for key in steps):
+        parts["all"].append(name)
+        first, second, *_ = name.split(".")
+        parts[f"{first}.{second}" if first in ("down", "mid", "up") else first].append(name)
+    result = provenance("cpu") | {"weights": args.weights, "n": args.n, "seed": args.seed}
+    result["weights_sha256"] = weights_digest(args.weights)
+    with torch.no_grad():
+        exact, own = eps(), {name: w.clone() for name, w in weights.items()}
+        result |= {"eps_mse": mse(exact, noise), "rows": []}
+        for part, names in parts.items():
+            for name in names:
+                w = weights[name]
+                w += (torch.rand(w.shape, generator=g) - 0.5) * steps[f"{name}:scale"]
+            size = sum(weights[name].numel() for name in names)
+            result["rows"].append({"part": part, "weights": size, "change": mse(eps(), exact)})
+            print(result["rows"][-1], flush=True)
+            for name in names:
+                weights[name].copy_(own[name])
+    save(args.out, result)
+
+
+if __name__ == "__main__":
+    main()
