@@ -101,10 +101,10 @@ def measured() -> str:
     ddim = {(r["S"], r["eta"]): r for r in result("cifar10_ddim")["rows"] if r["tau"] == "linear"}
     best, floor = ddim[50, 0.0], result("cifar10_floor")["rows"][0]
     speed = result("train_gpu")
+    step = next(r for r in speed["runs"] if (r["rung"], r["batch"]) == ("compiled", 512))
+    nets = result("unet_gpu")
+    ours, peer = (r["train_images_per_s"] for r in nets["rows"][:2])
     one, two = (result(f"train_{n}gpu")["runs"][0]["images_per_s"] for n in (1, 2))
-    done = [r for r in speed["runs"] if "error" not in r]
-    rates = {(r["library"], r["rung"], r["batch"]): r["images_per_s"] for r in done}
-    ours, peer = rates["ours", "compiled", 512], rates["diffusers", "tuned", 512]
     equal = result("cifar10_equal_time")["rows"]
     reached = {(r["library"], r["rung"]): min(q["FID-768"] for q in r["quality"]) for r in equal}
     compiling = next(r["seconds_first_steps"] for r in equal if r["library"] == "ours")
@@ -116,8 +116,10 @@ def measured() -> str:
         f"{best['n']:,} samples; real test images score {floor['FID-768']:.4f}. FID-768 is not "
         "FID: it takes an earlier layer of the same Inception network and gives smaller numbers.\n"
         f"- **Speed** of a whole training step, batch 512, compiled, bfloat16, "
-        f"{speed['hardware']}: {ours:,.0f} images/s; diffusers' network of the same weights, "
-        f"tuned alike, in the same run: {peer:,.0f} (ratio {ours / peer:.2f}).\n"
+        f"{speed['hardware']}: {step['images_per_s']:,.0f} images/s, {step['mfu']:.0%} of what the "
+        "card's matrix products reach. The network alone, forward and backward, does "
+        f"{ours / peer:.2f} times the images of diffusers' network with the same weights, compiled "
+        f"alike ({nets['hardware']}).\n"
         f"- **Two GPUs**, 512 images on each: {two:,.0f} images/s, {two / one:.2f} times one of "
         f"them alone, an efficiency of {two / (2 * one):.2f}.\n"
         f"- **After {equal[0]['seconds']:.0f} s** on one GPU, of which {compiling:.0f} s went into "
