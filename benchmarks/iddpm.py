@@ -4,10 +4,12 @@ python benchmarks/iddpm.py train simple --seconds 400 --out runs/iddpm      # an
 python benchmarks/iddpm.py train simple-cosine|hybrid|vlb ...               # the RECIPES
 python benchmarks/iddpm.py measure --out runs/iddpm                         # cifar10_iddpm.json
 python benchmarks/iddpm.py estimate             # cifar10_iddpm_estimate.json, on a processor
+python benchmarks/iddpm.py gradient             # cifar10_iddpm_gradient.json, on a processor
 
 "vlb" is "hybrid" for 70 % of the time, then L_vlb with importance sampling of t (Nichol & Dhariwal
-2021, section 3.3). Measured for each: the bound, FID-768 of few-step samples, both with the weights
-as trained and in 8 bits, and the noise of the gradient with t drawn in different ways.
+2021, section 3.3). Measured for each: the bound and FID-768 of few-step samples, both with the
+weights as trained and in 8 bits. `gradient` asks the first network for the noise of its gradient
+with t drawn in different ways.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ import minidiff as md
 from minidiff.config import TrainConfig, make_config
 from minidiff.denoiser import Denoiser
 from minidiff.images import from_uint8
-from minidiff.losses import loss_hybrid, loss_simple, loss_vlb
-from minidiff.timesteps import LossAwareTimes, UniformTimes
+from minidiff.losses import loss_simple, loss_vlb
+from minidiff.timesteps import LossAwareTimes
 
 COMMON = {
     "data": "cifar10",
@@ -108,8 +110,6 @@ def measure(args: argparse.Namespace) -> None:
             card = md.checkpoint.read_info(path)["card"]
             row = {"recipe": recipe, "weights": bits, "parameters": count, "T": model.schedule.T}
             row |= {k: card[k] for k in ("images", "seconds")}
-            if not any(r["recipe"] == recipe for r in result["rows"]):
-                row["gradient"] = gradient_noise(args, model)
             model.net.to(memory_format=torch.channels_last)
             model.net = torch.compile(model.net) if not args.smoke else model.net
             with torch.no_grad():
@@ -202,42 +202,57 @@ def samplers(
     return found
 
 
-def gradient_noise(args: argparse.Namespace, model: Denoiser) -> dict[str, Any]:
-    """Tr(covariance of one sample's gradient) / |mean gradient|^2 for each loss and choice of t.
+def gradient(args: argparse.Namespace) -> None:
+    """The noise of one image's gradient at the shipped L_simple network, summed over every t.
 
-    The "simple noise scale" of McCandlish et al. 2018: the batch at which noise and signal in a
-    gradient are equally long. From the gradients g_k of K batches of B samples:
-    Tr = B sum |g_k - g|^2 / (K - 1), and |g|^2 - Tr / (K B) estimates the mean's square.
+    Drawing t would miss the rare ones that hold much of it. With M_t the mean square of the
+    gradient of T L_t, the trace of the covariance is sum_t M_t / (T^2 p_t) - |G|^2 for any choice
+    p_t, and trace / |G|^2 is the "simple noise scale" of McCandlish et al. 2018: the batch at which
+    noise and mean are equally long. Each repetition takes one image at each t. Their scatter gives
+    standard errors; products of different ones estimate |G|^2 without bias.
     """
+    model = md.load_pretrained("cifar10_small", device=args.device)
+    T, weights = model.schedule.T, list(model.net.parameters())
     data = md.data.load("cifar10", "train", device=args.device)
-    T, K, B = model.schedule.T, *((4, 4) if args.smoke else (args.batches, 256))
-    weights = list(model.net.parameters())
     g = torch.Generator(args.device).manual_seed(args.seed)
-    aware = LossAwareTimes(T)
-    with torch.no_grad():
-        for _ in range(10):
-            for t in torch.randperm(T, generator=g, device=args.device).add(1).split(1000):
-                x0, _ = data.batch(len(t), generator=g)
-                aware.update(t, loss_vlb(model, x0, t, generator=g))
-    losses: dict[str, Any] = {"vlb, uniform t": (loss_vlb, UniformTimes(T))}
-    losses["vlb, importance-sampled t"] = (loss_vlb, aware)
-    losses["simple, uniform t"] = (loss_simple, UniformTimes(T))
-    if model.learns_variance:
-        losses["hybrid, uniform t"] = (loss_hybrid, UniformTimes(T))
-    found = {}
-    for name, (loss, times) in losses.items():
-        mean, square = torch.zeros((), device=args.device), 0.0
-        for _ in range(K):
-            x0, _ = data.batch(B, generator=g)
-            t, w = times.sample(B, device=x0.device, generator=g)
-            value = (w * loss(model, x0, t, generator=g)).mean()
-            parts = torch.autograd.grad(value, weights, allow_unused=True)
-            flat = torch.cat([p.flatten().double() for p in parts if p is not None])
-            mean, square = mean + flat / K, square + float(flat.square().sum())
-        trace = B * (square - K * float(mean.square().sum())) / (K - 1)
-        signal = float(mean.square().sum()) - trace / (K * B)
-        found[name] = {"trace": trace, "signal": signal, "noise_scale": trace / signal}
-    return found | {"batches": K, "batch": B}
+    kinds, n = {"vlb": loss_vlb, "simple": loss_simple}, args.repeats
+    size = sum(w.numel() for w in weights)
+    mean = {kind: torch.zeros(n, size, device=args.device) for kind in kinds}
+    square = {kind: torch.zeros(n, T, dtype=torch.float64) for kind in kinds}
+    losses = torch.zeros(n, T, dtype=torch.float64)
+    for k in range(n):
+        chosen = torch.randint(len(data), (T,), generator=g, device=args.device)
+        x0, _ = data.batch(chosen, generator=g, flip=True)
+        for i in range(T):
+            t = torch.tensor([i + 1], device=args.device)
+            for kind, loss in kinds.items():
+                value = loss(model, x0[i : i + 1], t, generator=g).sum()
+                flat = torch.cat([p.flatten() for p in torch.autograd.grad(value, weights)])
+                mean[kind][k] += flat / T
+                square[kind][k, i] = flat.double().square().sum().item()
+                if kind == "vlb":
+                    losses[k, i] = value.item()
+        print(f"repetition {k + 1} of {n}", flush=True)
+    choices = {  # how p_t follows from repetitions
+        "uniform t": torch.ones_like(losses),
+        "t by the loss": losses.square(),  # Nichol & Dhariwal 2021, eq. (18)
+        "t by the gradient": square["vlb"],  # no choice has less noise
+    }
+    result: dict[str, Any] = provenance(args.device) | {"seed": args.seed, "rows": []}
+    result |= {"weights": "cifar10_small", "T": T, "repeats": n}
+    for kind in kinds:
+        dots = (mean[kind] @ mean[kind].T).double()
+        signal = float(dots.sum() - dots.trace()) / (n * (n - 1))
+        for name in choices if kind == "vlb" else ("uniform t",):
+            traces = torch.empty(n, dtype=torch.float64)
+            for k in range(n):  # p_t comes from the other repetitions: nothing fits itself
+                p = choices[name][torch.arange(n) != k].mean(0).sqrt()
+                traces[k] = (square[kind][k] / (p / p.sum())).sum() / T**2 - signal
+            error = float(traces.std() / n**0.5)
+            row = {"loss": kind, "times": name, "trace": float(traces.mean())}
+            result["rows"].append(row | {"standard_error": error, "signal": signal})
+            print(result["rows"][-1])
+    save(args.json, result)
 
 
 def main() -> None:
@@ -254,7 +269,6 @@ def main() -> None:
     all_.add_argument("--n-nll", type=int, default=1000, help="test images for the bound")
     all_.add_argument("--batch", type=int, default=1000)
     all_.add_argument("--S", type=int, default=50)
-    all_.add_argument("--batches", type=int, default=100, help="for the noise of the gradient")
     all_.add_argument("--seed", type=int, default=0)
     all_.add_argument("--json", type=Path, default=Path("cifar10_iddpm.json"))
     all_.set_defaults(
@@ -265,10 +279,15 @@ def main() -> None:
     quick.add_argument("--seed", type=int, default=0)
     quick.add_argument("--json", type=Path, default=Path("cifar10_iddpm_estimate.json"))
     quick.set_defaults(run=estimate)
+    exact = commands.add_parser("gradient")
+    exact.add_argument("--repeats", type=int, default=4, help="gradients at each t")
+    exact.add_argument("--seed", type=int, default=0)
+    exact.add_argument("--json", type=Path, default=Path("cifar10_iddpm_gradient.json"))
+    exact.set_defaults(run=gradient)
     for p in (one, all_):
         p.add_argument("--out", type=Path, required=True, help="folder of the weights")
         p.add_argument("--smoke", action="store_true", help="tiny, for a test of this script")
-    for p in (one, all_, quick):
+    for p in (one, all_, quick, exact):
         p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     args.run(args)
