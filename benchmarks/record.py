@@ -29,8 +29,10 @@ def provenance(device: torch.device | str) -> dict[str, Any]:
     if device.type == "cuda":
         versions |= {"cuda": torch.version.cuda, "cudnn": str(torch.backends.cudnn.version())}
     script = os.path.relpath(sys.argv[0], RESULTS.parent)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    launcher = f"torchrun --nproc_per_node={processes}" if processes > 1 else "python"
     return {
-        "command": shlex.join(["python", script, *sys.argv[1:]]),
+        "command": f"{launcher} {shlex.join([script, *sys.argv[1:]])}",
         "date": time.strftime("%Y-%m-%d"),
         "hardware": hardware,
         "versions": versions,
