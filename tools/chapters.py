@@ -103,7 +103,7 @@ def measured() -> str:
     speed = result("train_gpu")
     step = next(r for r in speed["runs"] if (r["rung"], r["batch"]) == ("compiled", 512))
     nets = result("unet_gpu")
-    ours, peer = (r["train_images_per_s"] for r in nets["rows"][:2])
+    alone = {r["net"]: r.get("train_images_per_s") for r in nets["rows"]}
     one, two = (result(f"train_{n}gpu")["runs"][0]["images_per_s"] for n in (1, 2))
     equal = result("cifar10_equal_time")["rows"]
     reached = {(r["library"], r["rung"]): min(q["FID-768"] for q in r["quality"]) for r in equal}
@@ -118,7 +118,8 @@ def measured() -> str:
         f"- **Speed** of a whole training step, batch 512, compiled, bfloat16, "
         f"{speed['hardware']}: {step['images_per_s']:,.0f} images/s, {step['mfu']:.0%} of what the "
         "card's matrix products reach. The network alone, forward and backward, does "
-        f"{ours / peer:.2f} times the images of diffusers' network with the same weights, compiled "
+        f"{alone['ours'] / alone['diffusers']:.2f} times the images of diffusers' network with the "
+        "same weights, compiled "
         f"alike ({nets['hardware']}).\n"
         f"- **Two GPUs**, 512 images on each: {two:,.0f} images/s, {two / one:.2f} times one of "
         f"them alone, an efficiency of {two / (2 * one):.2f}.\n"
