@@ -113,8 +113,8 @@ def copies(net: nn.Module, world: World) -> nn.Module:
         return net
     if world.device.type == "cpu":
         return DistributedDataParallel(net, broadcast_buffers=False, gradient_as_bucket_view=True)
-    # torch.compile would cut the network wherever DDP cuts its gradients into buckets. In one piece
-    # two GPUs do 1.88 times the work of one (results/train_1gpu.json, train_2gpu.json).
+    # torch.compile would cut the network wherever DDP cuts its gradients into buckets. What
+    # two GPUs do with it in one piece is in results/train_1gpu.json and train_2gpu.json.
     torch._dynamo.config.optimize_ddp = False
     return DistributedDataParallel(
         net,
