@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+import minidiff as md
 from minidiff.blocks import Attention, LinearAttention, channels_last_group_norm, sinusoidal
 from minidiff.unet import UNet, UNetConfig
 
@@ -258,6 +259,19 @@ def test_channels_last_group_norm_is_group_norm(layout, offset):
     tolerance = 1e-5 if offset == 0 else 3e-3  # Σx² loses digits to a mean of 30 deviations
     for mine, torchs in zip(*results, strict=True):
         torch.testing.assert_close(mine, torchs, rtol=tolerance, atol=tolerance)
+
+
+def test_sixteen_bits_do_not_round_the_input():
+    net = md.load_pretrained("cifar10").net
+    g = torch.Generator().manual_seed(0)
+    x, t = torch.randn(2, 3, 32, 32, generator=g), torch.full((2,), 999)
+    with torch.no_grad():
+        exact = net(x, t)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            here = net(x, t)
+            rounded = net(x.bfloat16().float(), t)  # what conv_in in 16 bits would see
+    error, as_before = ((y - exact).square().mean().item() for y in (here, rounded))
+    assert error < as_before / 2, (error, as_before)
 
 
 def test_output_is_float32_under_autocast():
