@@ -102,27 +102,25 @@ def measured() -> str:
     best, floor = ddim[50, 0.0], result("cifar10_floor")["rows"][0]
     speed = result("train_gpu")
     step = next(r for r in speed["runs"] if (r["rung"], r["batch"]) == ("compiled", 512))
-    nets = result("unet_gpu")
-    alone = {r["net"]: r.get("train_images_per_s") for r in nets["rows"]}
-    one, two = (result(f"train_{n}gpu")["runs"][0]["images_per_s"] for n in (1, 2))
+    peer = {r["library"]: r.get("images_per_s") for r in speed["runs"] if r["rung"] == "tuned"}
+    one, two = (result(f"train_{n}gpu")["runs"][0] for n in (1, 2))
+    times = two["images_per_s"] / one["images_per_s"]
     equal = result("cifar10_equal_time")["rows"]
     reached = {(r["library"], r["rung"]): min(q["FID-768"] for q in r["quality"]) for r in equal}
     compiling = next(r["seconds_first_steps"] for r in equal if r["library"] == "ours")
     return (
         f"- **Trained** on {run['images'] / 1e6:.1f} million images in {run['gpu_hours']:.2f} "
-        f"GPU-hours ({run['hardware']}): {bound['large']['bits_per_dim']:.2f} ± "
-        f"{bound['large']['standard_error']:.2f} bits/dim on {bound['n']} test images.\n"
+        f"GPU-hours ({run['hardware']}): {bound['small']['bits_per_dim']:.3f} ± "
+        f"{bound['small']['standard_error']:.3f} bits/dim on {bound['n']:,} test images.\n"
         f"- **Samples** of {best['S']}-step DDIM: FID-768 {best['FID-768']:.3f} with "
         f"{best['n']:,} samples; real test images score {floor['FID-768']:.4f}. FID-768 is not "
         "FID: it takes an earlier layer of the same Inception network and gives smaller numbers.\n"
         f"- **Speed** of a whole training step, batch 512, compiled, bfloat16, "
         f"{speed['hardware']}: {step['images_per_s']:,.0f} images/s, {step['mfu']:.0%} of what the "
-        "card's matrix products reach. The network alone, forward and backward, does "
-        f"{alone['ours'] / alone['diffusers']:.2f} times the images of diffusers' network with the "
-        "same weights, compiled "
-        f"alike ({nets['hardware']}).\n"
-        f"- **Two GPUs**, 512 images on each: {two:,.0f} images/s, {two / one:.2f} times one of "
-        f"them alone, an efficiency of {two / (2 * one):.2f}.\n"
+        "card's matrix products reach. By the recipes of diffusers and smalldiffusion, tuned by "
+        f"the same means: {peer['diffusers']:,.0f} and {peer['smalldiffusion']:,.0f}.\n"
+        f"- **Two GPUs**, {two['batch']:,} images on each: {two['images_per_s']:,.0f} images/s, "
+        f"{times:.2f} times one of them alone, an efficiency of {times / 2:.2f}.\n"
         f"- **After {equal[0]['seconds']:.0f} s** on one GPU, of which {compiling:.0f} s went into "
         "compiling with part of it in the compiler's cache: "
         f"FID-768 {reached['ours', 'compiled']:.2f}; by the default recipes of diffusers "
