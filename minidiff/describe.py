@@ -76,6 +76,8 @@ def table(lines: list[Row]) -> str:
 
 
 def _kind(module: nn.Module) -> str:
+    if isinstance(module, nn.Sequential):  # the two linear maps that the time goes through
+        return "MLP"
     if not isinstance(module, Stage):
         return type(module).__name__
     if isinstance(module.attn, LinearAttention):
