@@ -409,7 +409,12 @@ def run(paths: list[Path], jobs: int, record: bool) -> int:
             "torch": torch.__version__,
             "threads_per_notebook": int(kernel_environment()["OMP_NUM_THREADS"]),
         }
-        text = json.dumps({**machine, "seconds": seconds}, indent=1)
+        old = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
+        if all(old.get(key) == value for key, value in machine.items()):
+            machine["seconds"] = dict(sorted({**old["seconds"], **seconds}.items()))
+        else:
+            machine["seconds"] = seconds
+        text = json.dumps(machine, indent=1)
         RECORD.write_text(text + "\n", encoding="utf-8")
     return int(len(seconds) < len(paths))
 
@@ -422,7 +427,7 @@ def main() -> int:
         "command", choices=["from-script", "to-script", "run", "check", "exercises"]
     )
     parser.add_argument("names", nargs="*")
-    parser.add_argument("--record", action="store_true", help="store the seconds in results/")
+    parser.add_argument("--record", action="store_true", help="store their seconds in results/")
     parser.add_argument("-j", "--jobs", type=int, default=1, help="notebooks executed at once")
     arguments = parser.parse_args()
     if arguments.command == "from-script":
