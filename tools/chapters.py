@@ -110,8 +110,10 @@ def measured() -> str:
     compiling = next(r["seconds_first_steps"] for r in equal if r["library"] == "ours")
     return (
         f"- **Trained** on {run['images'] / 1e6:.1f} million images in {run['gpu_hours']:.2f} "
-        f"GPU-hours ({run['hardware']}): {bound['small']['bits_per_dim']:.3f} ± "
-        f"{bound['small']['standard_error']:.3f} bits/dim on {bound['n']:,} test images.\n"
+        f"GPU-hours ({run['hardware']}): {bound['large']['bits_per_dim']:.3f} ± "
+        f"{bound['large']['standard_error']:.3f} bits/dim on {bound['n']:,} test images with "
+        f"variance β, {bound['small']['bits_per_dim']:.3f} ± "
+        f"{bound['small']['standard_error']:.3f} with β̃ (the small terms, t > 50, on {bound['n_late']:,} of them).\n"
         f"- **Samples** of {best['S']}-step DDIM: FID-768 {best['FID-768']:.3f} with "
         f"{best['n']:,} samples; real test images score {floor['FID-768']:.4f}. FID-768 is not "
         "FID: it takes an earlier layer of the same Inception network and gives smaller numbers.\n"
