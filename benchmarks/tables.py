@@ -263,14 +263,10 @@ def bound(
             square[1, t] += (p.eps - eps).square().double().mean((1, 2, 3)).sum()
     result: dict[str, Any] = {}
     for v in variances:
-        mean = bits * terms[v].sum(1) / n
-        early = bits * terms[v][: LATE + 1].sum(0)
-        late = bits * terms[v][LATE + 1 :, :n_late].sum(0)
-        both = torch.cov(torch.stack([early[:n_late], late]))[0, 1]
-        square_error = early.var() / len(x) + late.var() / n_late + 2 * both / len(x)
+        mean, error = mean_terms(terms[v] * bits, n_late)
         result[v] = {
             "bits_per_dim": float(mean.sum()),
-            "standard_error": float(square_error.sqrt()),
+            "standard_error": float(error),
             "rate": float(mean.sum() - mean[1]),
             "distortion": float(mean[1]),
             "L_T": float(mean[0]),
@@ -279,6 +275,21 @@ def bound(
     result["rmse_255"] = ((square[0] / n).sqrt() * 127.5).tolist()
     result["eps_mse"] = (square[1] / n).tolist()
     return result
+
+
+def mean_terms(terms: Tensor, n_late: int) -> tuple[Tensor, Tensor]:
+    """The mean over the images of each term (T+1, n), and the standard error of their sum.
+
+    Terms of t > LATE are there for the first n_late images. With A an image's sum over t <= LATE
+    and B that over the rest, Var = Var(A)/n + Var(B)/n_late + 2 Cov(A, B)/n: the two means share
+    n_late images, so that their covariance is n_late Cov(A, B)/(n n_late).
+    """
+    n = terms.shape[1]
+    early, late = terms[: LATE + 1], terms[LATE + 1 :, :n_late]
+    a, b = early.sum(0), late.sum(0)
+    cov = torch.cov(torch.stack([a[:n_late], b]))[0, 1]
+    variance = a.var() / n + b.var() / n_late + 2 * cov / n
+    return torch.cat([early.mean(1), late.mean(1)]), variance.sqrt()
 
 
 def nll(args: argparse.Namespace, model: md.Denoiser, table: Table) -> None:

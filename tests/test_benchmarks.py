@@ -5,12 +5,14 @@ not looked at.
 """
 
 import json
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -61,3 +63,35 @@ def test_sampling_of_the_same_weights_gives_the_same_images() -> None:
 
 def test_every_row_of_table2_can_be_trained_and_measured() -> None:
     assert printed("table2.py").count("bits_per_dim") == 8
+
+
+def test_a_bound_from_fewer_images_at_late_t_has_the_right_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The standard error against the spread of a thousand repetitions, and the plain case."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import tables
+
+    g = torch.Generator().manual_seed(0)
+    n, n_late, late = 60, 20, tables.LATE + 1
+    level = torch.linspace(2, 0, late + 9, dtype=torch.float64)[:, None]
+
+    def draw() -> torch.Tensor:  # an image that is dear at small t is dear at large t, too
+        dear = torch.randn(n, generator=g, dtype=torch.float64)
+        return level + 0.1 * dear + 0.1 * torch.randn(late + 9, n, generator=g, dtype=torch.float64)
+
+    sums, errors = [], []
+    for _ in range(1000):
+        terms = draw()
+        terms[late:, n_late:] = math.nan  # not measured, so not to be looked at
+        mean, error = tables.mean_terms(terms, n_late)
+        sums.append(mean.sum())
+        errors.append(error)
+    found, told = torch.stack(sums), torch.stack(errors)
+    assert float(found.mean()) == pytest.approx(float(level.sum()), abs=0.1)
+    assert float(told.square().mean().sqrt()) == pytest.approx(float(found.std()), rel=0.08)
+
+    terms = draw()  # with all images everywhere, it is the standard error of their totals
+    mean, error = tables.mean_terms(terms, n)
+    torch.testing.assert_close(mean, terms.mean(1))
+    torch.testing.assert_close(error, terms.sum(0).std() / n**0.5)
