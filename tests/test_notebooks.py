@@ -190,3 +190,32 @@ def test_executing_stores_the_normal_form(tmp_path: Path) -> None:
     tool.execute(path)
     assert list(tool.problems(path)) == []
     assert "ex-f: correct" in path.read_text()
+
+
+def test_times_of_other_notebooks_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for stem in ("01_one", "02_two"):
+        (tmp_path / f"{stem}.ipynb").touch()
+    monkeypatch.setattr(tool, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(tool, "RECORD", tmp_path / "notebooks.json")
+    monkeypatch.setattr(tool, "execute", lambda path: 1.0)
+
+    def recorded() -> dict[str, float]:
+        return json.loads(tool.RECORD.read_text())["seconds"]
+
+    assert tool.run(tool.select([]), 1, record=True) == 0
+    monkeypatch.setattr(tool, "execute", lambda path: 2.0)
+    assert tool.run(tool.select(["02_two"]), 1, record=True) == 0
+    assert recorded() == {"01_one": 1.0, "02_two": 2.0}
+
+    def fail(path: Path) -> float:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(tool, "execute", fail)
+    assert tool.run(tool.select(["02_two"]), 1, record=True) == 1  # the old time does not hide it
+    (tmp_path / "01_one.ipynb").unlink()
+    assert tool.run(tool.select([]), 1, record=True) == 1
+    assert list(recorded()) == ["02_two"]
+    tool.RECORD.write_text(tool.RECORD.read_text().replace('"cores": ', '"cores": 9'))
+    monkeypatch.setattr(tool, "execute", lambda path: 3.0)
+    assert tool.run(tool.select([]), 1, record=True) == 0
+    assert recorded() == {"02_two": 3.0}

@@ -411,9 +411,11 @@ def run(paths: list[Path], jobs: int, record: bool) -> int:
         }
         old = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
         if all(old.get(key) == value for key, value in machine.items()):
-            machine["seconds"] = dict(sorted({**old["seconds"], **seconds}.items()))
+            kept = old["seconds"]  # those that are not run now keep their time
         else:
-            machine["seconds"] = seconds
+            kept = {}
+        known = {path.stem for path in select([])}
+        machine["seconds"] = {k: t for k, t in sorted((kept | seconds).items()) if k in known}
         text = json.dumps(machine, indent=1)
         RECORD.write_text(text + "\n", encoding="utf-8")
     return int(len(seconds) < len(paths))
