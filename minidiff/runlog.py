@@ -23,7 +23,7 @@ class Meter:
     """Sums over the steps since the last report. Nothing here waits for the device.
 
     The loss is also kept by the log-SNR of x_t: for each stretch between two numbers of EDGES
-    (and the two open ends) the mean unweighted loss.
+    (and the two open ends) the mean unweighted loss, from the noise end to the image end.
     """
 
     def __init__(self, schedule: Schedule, device: torch.device) -> None:

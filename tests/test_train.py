@@ -19,7 +19,7 @@ from minidiff.config import TrainConfig, make_config, read_config, read_override
 from minidiff.data import Images, load
 from minidiff.denoiser import Denoiser
 from minidiff.distributed import World
-from minidiff.runlog import RunLog
+from minidiff.runlog import Meter, RunLog
 from minidiff.schedule import Schedule
 from minidiff.train import Diverged, Stopped, _held_out, _open_folder, train
 from minidiff.trainer import Trainer, best_precision, data_order
@@ -153,6 +153,14 @@ def test_logs_and_rotation(tmp_path: Path) -> None:
     assert len(lines[0]["loss_by_log_snr"]) == 10
     assert lines[-1]["val_bits_per_dim"] > 0
     assert read(latest(tmp_path))[1]["config"]["batch"] == 8
+
+
+def test_the_loss_by_log_snr_begins_at_the_noise_end() -> None:
+    meter = Meter(Schedule.linear(1000), torch.device("cpu"))
+    t, losses = torch.tensor([1000, 1000, 1]), torch.tensor([1.0, 3.0, 5.0])
+    meter.add_losses(t, losses, losses)
+    bins = meter.report(World(0, 1, torch.device("cpu")))["loss_by_log_snr"]
+    assert bins == [2.0, *[None] * 8, 5.0]
 
 
 def test_a_log_cut_short_is_mended(tmp_path: Path) -> None:
