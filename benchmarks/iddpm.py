@@ -1,15 +1,15 @@
-"""Improved DDPM in miniature: one small network, four recipes, the same minutes on one GPU.
+"""Improved DDPM: the same network by several recipes, the same minutes on one GPU for each.
 
-python benchmarks/iddpm.py train simple --seconds 400 --out runs/iddpm      # and so on, for each of
-python benchmarks/iddpm.py train simple-cosine|hybrid|vlb ...               # the RECIPES
-python benchmarks/iddpm.py measure --out runs/iddpm                         # cifar10_iddpm.json
-python benchmarks/iddpm.py estimate             # cifar10_iddpm_estimate.json, on a processor
-python benchmarks/iddpm.py gradient             # cifar10_iddpm_gradient.json, on a processor
+    python benchmarks/iddpm.py train simple --seconds 330 --out runs/iddpm      # and hybrid
+    python benchmarks/iddpm.py train hybrid --size full --start cifar10 --out runs/full
+    python benchmarks/iddpm.py measure cifar10_small cifar10_small_hybrid runs/full/*.safetensors
+    python benchmarks/iddpm.py estimate        # cifar10_iddpm_estimate.json, on a processor
+    python benchmarks/iddpm.py gradient        # cifar10_iddpm_gradient.json, on a processor
 
-"vlb" is "hybrid" for 70 % of the time, then L_vlb with importance sampling of t (Nichol & Dhariwal
-2021, section 3.3). Measured for each: the bound and FID-768 of few-step samples, both with the
-weights as trained and in 8 bits. `gradient` asks the first network for the noise of its gradient
-with t drawn in different ways.
+A recipe begins with random weights or with --start. "vlb" is meant for --start with what "hybrid"
+made: L_vlb with importance sampling of t (Nichol & Dhariwal 2021, section 3.3). `measure` finds the
+bound and FID-768 of few-step samples, each row saved at once and not measured again. `gradient`
+asks the small L_simple network for the noise of its gradient with t drawn in different ways.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from record import provenance, save
-from tables import bound, quality, samples
+from record import RESULTS, provenance, save
+from tables import bound, quality, samples, weights_digest
 from torch import Tensor
 
 import minidiff as md
-from minidiff.config import TrainConfig, make_config
+from minidiff.config import TrainConfig, make_config, make_model
 from minidiff.denoiser import Denoiser
 from minidiff.images import from_uint8
 from minidiff.losses import loss_simple, loss_vlb
@@ -41,94 +41,106 @@ COMMON = {
     "flip": True,
     "network": "cifar10",
     "batch": 512,
-    "lr": 1e-3,
-    "warmup": 500,
     "steps": 1_000_000,  # the seconds end a run
     "save_every": 1_000_000,
     "sample_every": 0,
     "validate_every": 0,
     "log_every": 100,
 }
-SMALL = {"width": 48, "mults": (1, 2, 2), "blocks": 1, "groups": 16, "dropout": 0.0}
+SIZES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # options of the network, settings
+    "small": (
+        {"width": 48, "mults": (1, 2, 2), "blocks": 1, "groups": 16, "dropout": 0.0},
+        {"lr": 1e-3, "warmup": 500},
+    ),
+    "full": ({"dropout": 0.0}, {"lr": 3e-4, "warmup": 200}),  # the 35.7 million of Ho et al.
+    "tiny": ({"width": 16, "mults": (1, 2), "blocks": 1, "groups": 8}, {"batch": 8, "steps": 2}),
+}
 COSINE = {"schedule": "cosine", "T": 4000}
 LEARNED = COSINE | {"variance": "learned", "loss": "hybrid"}
-RECIPES: dict[str, list[tuple[float, dict[str, Any]]]] = {  # shares of the time, and settings
-    "simple": [(1.0, {"schedule": "linear", "T": 1000})],
-    "simple-cosine": [(1.0, COSINE)],
-    "hybrid": [(1.0, LEARNED)],
-    "vlb": [(0.7, LEARNED), (0.3, LEARNED | {"loss": "vlb", "times": "loss-aware", "lr": 1e-4})],
+RECIPES: dict[str, dict[str, Any]] = {
+    "simple": {"schedule": "linear", "T": 1000},
+    "simple-cosine": COSINE,
+    "hybrid": LEARNED,
+    "vlb": LEARNED | {"loss": "vlb", "times": "loss-aware", "lr": 1e-4},
 }
 
 
-def config(settings: dict[str, Any], seconds: float, smoke: bool) -> TrainConfig:
+def config(args: argparse.Namespace) -> TrainConfig:
     """The same network for all: the clock runs to 1000 whatever T is."""
-    T = settings["T"]
-    c = make_config(COMMON | settings | {"max_seconds": seconds})
-    options = SMALL | {"clock": 1000 / T}
-    extra: dict[str, Any] = {"network_options": options, "compile": "default"}
-    if smoke:
-        extra = {"network_options": options | {"width": 16, "blocks": 1}, "batch": 8, "steps": 2}
-    return make_config(extra, c)
+    options, settings = SIZES[args.size]
+    recipe = RECIPES[args.recipe]
+    options = options | {"clock": 1000 / recipe["T"]}
+    extra = {"network_options": options, "max_seconds": args.seconds}
+    extra["compile"] = "" if args.size == "tiny" else "default"
+    return make_config(COMMON | settings | recipe | extra)
+
+
+def start(model: Denoiser, weights: str) -> Denoiser:
+    """`model` with the weights of another. Where those have no channels for the variance, the
+    channels begin at 0: halfway, in log, between beta_tilde and beta."""
+    others = md.load_pretrained(weights).net.state_dict()
+    for name, mine in model.net.state_dict().items():
+        mine.zero_()[: len(others[name])] = others[name]
+    return model
 
 
 def train(args: argparse.Namespace) -> None:
-    """One recipe, its stages one after the other; the float32 average is kept."""
+    """One recipe; the float32 average is kept."""
     args.out.mkdir(parents=True, exist_ok=True)
-    model, stages = None, []
+    c, run = config(args), args.out / args.recipe
+    data = md.data.load("cifar10", "train")
+    model = make_model(c, data.shape, len(data.classes))
     begun = time.perf_counter()
-    for k, (share, settings) in enumerate(RECIPES[args.recipe]):
-        c = config(settings, share * args.seconds, args.smoke)
-        run = args.out / f"{args.recipe}-{k}"
-        model = md.train(c, run, model=model, device=args.device, bar=False)
-        took = json.loads((run / "log.jsonl").read_text().splitlines()[-1])["seconds"]
-        step = md.checkpoint.read_info(run)["step"]
-        stages.append({"steps": step, "seconds": took, "config": asdict(c)})
-    assert model is not None
+    with torch.no_grad():
+        model = start(model, args.start) if args.start else model
+    model = md.train(c, run, model=model, device=args.device, bar=False)
+    step = md.checkpoint.read_info(run)["step"]
     card = provenance(args.device) | {
         "recipe": args.recipe,
-        "stages": stages,
-        "images": sum(s["steps"] * s["config"]["batch"] for s in stages),
+        "start": args.start,
+        "images": step * c.batch,
+        "steps": step,
         "seconds": round(time.perf_counter() - begun, 1),
+        "config": asdict(c),
     }
     md.save_weights(args.out / f"{args.recipe}.safetensors", model, card=card)
-    md.save_weights(args.out / f"{args.recipe}-int8.safetensors", model, quantize="int8", card=card)
-    print({k: v for k, v in card.items() if k != "stages"})
+    print({k: v for k, v in card.items() if k != "config"})
 
 
 def measure(args: argparse.Namespace) -> None:
-    """Every recipe that has been trained, beside the others."""
+    """Every network of --weights, beside the others."""
     args.batch = min(args.batch, args.n)
     result = provenance(args.device) | {"seed": args.seed, "rows": []}
-    score = None if args.smoke else quality(args)
-    for recipe in RECIPES:
-        for bits in ("float32", "int8"):
-            path = args.out / f"{recipe}{'-int8' if bits == 'int8' else ''}.safetensors"
-            if not path.exists():
-                continue
-            model = md.load_pretrained(path, device=args.device)
-            count = sum(p.numel() for p in model.net.parameters())
-            card = md.checkpoint.read_info(path)["card"]
-            row = {"recipe": recipe, "weights": bits, "parameters": count, "T": model.schedule.T}
-            row |= {k: card[k] for k in ("images", "seconds")}
-            model.net.to(memory_format=torch.channels_last)
-            model.net = torch.compile(model.net) if not args.smoke else model.net
-            with torch.no_grad():
-                test = md.data.load("cifar10", "test", device=args.device).images
-                row["nll"] = {
-                    v: {k: x for k, x in found.items() if k != "terms"} | {"terms": thin(found)}
-                    for v, found in bound(args, model, from_uint8(test[: args.n_nll])).items()
-                    if isinstance(found, dict)
-                }
-                for name, walk in samplers(args, model).items():
-                    images, _ = samples(args, (3, 32, 32), walk)
-                    row[name] = score(images) if score else float(images.float().mean())
-            result["rows"].append(row)
-            save(args.json, result)
-            values = {v: round(r["bits_per_dim"], 4) for v, r in row["nll"].items()}
-            fids = {
-                k: v["FID-768"] for k, v in row.items() if isinstance(v, dict) and "FID-768" in v
+    if args.json.exists():
+        result["rows"] = json.loads(args.json.read_text())["rows"]
+    score = quality(args)
+    test = md.data.load("cifar10", "test", device=args.device).images[: args.n_nll]
+    for weights in args.weights:
+        key = {"weights": Path(weights).stem, "weights_sha256": weights_digest(weights)}
+        key |= {"n": args.n, "n_nll": len(test), "S": args.S}
+        if any(key.items() <= row.items() for row in result["rows"]):
+            continue
+        model = md.load_pretrained(weights, device=args.device)
+        count = sum(p.numel() for p in model.net.parameters())
+        card = md.checkpoint.read_info(weights)["card"]
+        row: dict[str, Any] = key | {"parameters": count, "T": model.schedule.T}
+        row |= {k: card.get(k) for k in ("recipe", "start", "images", "seconds", "hardware")}
+        model.net.to(memory_format=torch.channels_last)
+        model.net = torch.compile(model.net)
+        with torch.no_grad():
+            row["nll"] = {
+                v: {k: x for k, x in found.items() if k != "terms"} | {"terms": thin(found)}
+                for v, found in bound(args, model, from_uint8(test)).items()
+                if isinstance(found, dict)
             }
-            print(recipe, bits, values, fids, flush=True)
+            row["samples"] = {
+                name: score(samples(args, (3, 32, 32), walk)[0])
+                for name, walk in samplers(args, model).items()
+            }
+        result["rows"].append(row)
+        save(args.json, result)
+        values = {v: round(r["bits_per_dim"], 4) for v, r in row["nll"].items()}
+        print(key["weights"], values, {k: v["FID-768"] for k, v in row["samples"].items()})
 
 
 def estimate(args: argparse.Namespace) -> None:
@@ -262,31 +274,30 @@ def main() -> None:
     commands = parser.add_subparsers(required=True)
     one = commands.add_parser("train")
     one.add_argument("recipe", choices=RECIPES)
-    one.add_argument("--seconds", type=float, default=400.0)
+    one.add_argument("--size", choices=SIZES, default="small", help="tiny: does the script run?")
+    one.add_argument("--start", default="", help="weights to begin with: a shipped name or a file")
+    one.add_argument("--seconds", type=float, default=330.0)
+    one.add_argument("--out", type=Path, required=True, help="folder of runs and weights")
     one.set_defaults(run=train)
     all_ = commands.add_parser("measure")
+    all_.add_argument("weights", nargs="+", help="shipped names or files")
     all_.add_argument("--n", type=int, default=10_000, help="samples for FID-768")
-    all_.add_argument("--n-nll", type=int, default=1000, help="test images for the bound")
-    all_.add_argument("--batch", type=int, default=1000)
+    all_.add_argument("--n-nll", type=int, default=500, help="test images for the bound")
+    all_.add_argument("--batch", type=int, default=500)
     all_.add_argument("--S", type=int, default=50)
     all_.add_argument("--seed", type=int, default=0)
-    all_.add_argument("--json", type=Path, default=Path("cifar10_iddpm.json"))
-    all_.set_defaults(
-        run=measure, data="cifar10", precision="bf16", extractor="inception768", split="test"
-    )
+    all_.add_argument("--json", type=Path, default=RESULTS / "cifar10_iddpm.json")
+    all_.set_defaults(run=measure, data="cifar10", precision="bf16", extractor="inception768")
     quick = commands.add_parser("estimate")
     quick.add_argument("--draws", type=int, default=20_000)
     quick.add_argument("--seed", type=int, default=0)
-    quick.add_argument("--json", type=Path, default=Path("cifar10_iddpm_estimate.json"))
+    quick.add_argument("--json", type=Path, default=RESULTS / "cifar10_iddpm_estimate.json")
     quick.set_defaults(run=estimate)
     exact = commands.add_parser("gradient")
     exact.add_argument("--repeats", type=int, default=4, help="gradients at each t")
     exact.add_argument("--seed", type=int, default=0)
-    exact.add_argument("--json", type=Path, default=Path("cifar10_iddpm_gradient.json"))
+    exact.add_argument("--json", type=Path, default=RESULTS / "cifar10_iddpm_gradient.json")
     exact.set_defaults(run=gradient)
-    for p in (one, all_):
-        p.add_argument("--out", type=Path, required=True, help="folder of the weights")
-        p.add_argument("--smoke", action="store_true", help="tiny, for a test of this script")
     for p in (one, all_, quick, exact):
         p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
