@@ -60,7 +60,7 @@ class Table:
         if any(all(row.get(k) == v for k, v in key.items()) for row in self.rows):
             return
         start = time.perf_counter()
-        row = key | how()
+        row = key | {"hardware": self.head["hardware"]} | how()
         row["seconds_in_all"] = round(time.perf_counter() - start, 2)
         self.rows.append(row)
         save(self.path, self.head | {"rows": self.rows})
