@@ -256,7 +256,11 @@ def test_a_wide_figure_scrolls_by_keyboard_on_a_phone_only(visit) -> None:
 
 def test_search_finds_a_word(visit) -> None:
     tab = visit("search.html?q=posterior").page
-    tab.wait_for_selector("#search-results li", timeout=10_000)
+    tab.wait_for_selector("#search-results .context", timeout=10_000)
+    tab.wait_for_timeout(1000)  # the pages whose excerpts it shows arrive one after the other
+    shown = tab.locator("#search-results .context").all_inner_texts()
+    assert any("posterior" in text.lower() for text in shown)
+    assert not [text for text in shown if ESCAPED_TEX.search(text)]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
