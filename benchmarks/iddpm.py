@@ -1,8 +1,8 @@
 """Improved DDPM: the same network by several recipes, the same minutes on one GPU for each.
 
     python benchmarks/iddpm.py train simple --seconds 330 --out runs/iddpm      # and hybrid
-    python benchmarks/iddpm.py train hybrid --size full --start cifar10 --out runs/full
-    python benchmarks/iddpm.py measure cifar10_small cifar10_small_hybrid runs/full/*.safetensors
+    python benchmarks/iddpm.py train simple-cosine --size full --start cifar10 --out runs/full
+    python benchmarks/iddpm.py measure cifar10_small runs/full/simple-cosine.safetensors
     python benchmarks/iddpm.py estimate        # cifar10_iddpm_estimate.json, on a processor
     python benchmarks/iddpm.py gradient        # cifar10_iddpm_gradient.json, on a processor
 
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from record import RESULTS, provenance, save
+from record import located, provenance, save
 from tables import bound, quality, samples, weights_digest
 from torch import Tensor
 
@@ -80,7 +80,12 @@ def start(model: Denoiser, weights: str) -> Denoiser:
     channels begin at 0: halfway, in log, between beta_tilde and beta."""
     others = md.load_pretrained(weights).net.state_dict()
     for name, mine in model.net.state_dict().items():
-        mine.zero_()[: len(others[name])] = others[name]
+        theirs = others.pop(name)
+        if theirs.shape[1:] != mine.shape[1:]:
+            raise ValueError(f"{weights} has another architecture: {name} is {theirs.shape}")
+        mine.zero_()[: len(theirs)] = theirs
+    if others:
+        raise ValueError(f"{weights} has layers that this network has not: {', '.join(others)}")
     return model
 
 
@@ -88,15 +93,13 @@ def train(args: argparse.Namespace) -> None:
     """One recipe; the float32 average is kept."""
     args.out.mkdir(parents=True, exist_ok=True)
     c, run = config(args), args.out / args.recipe
-    data = md.data.load("cifar10", "train")
-    model = make_model(c, data.shape, len(data.classes))
     begun = time.perf_counter()
-    with torch.no_grad():
-        model = start(model, args.start) if args.start else model
+    model = start(make_model(c, (3, 32, 32), 10), args.start) if args.start else None
     model = md.train(c, run, model=model, device=args.device, bar=False)
     step = md.checkpoint.read_info(run)["step"]
     card = provenance(args.device) | {
         "recipe": args.recipe,
+        "size": args.size,
         "start": args.start,
         "images": step * c.batch,
         "steps": step,
@@ -108,23 +111,28 @@ def train(args: argparse.Namespace) -> None:
 
 
 def measure(args: argparse.Namespace) -> None:
-    """Every network of --weights, beside the others."""
+    """Every network named, beside those that the file has already."""
     args.batch = min(args.batch, args.n)
-    result = provenance(args.device) | {"seed": args.seed, "rows": []}
-    if args.json.exists():
-        result["rows"] = json.loads(args.json.read_text())["rows"]
+    if args.n % args.batch:
+        raise SystemExit(f"--n {args.n} must be a multiple of --batch {args.batch}")
+    result = provenance(args.device) | {"rows": []}
+    if (path := located(args.json)).exists():
+        old = json.loads(path.read_text())
+        result["rows"] = old["rows"]
+        result["command"] = f"{old['command']}; {result['command']}"
     score = quality(args)
     test = md.data.load("cifar10", "test", device=args.device).images[: args.n_nll]
     for weights in args.weights:
         key = {"weights": Path(weights).stem, "weights_sha256": weights_digest(weights)}
-        key |= {"n": args.n, "n_nll": len(test), "S": args.S}
+        key |= {"n": args.n, "n_nll": len(test), "S": args.S, "seed": args.seed}
         if any(key.items() <= row.items() for row in result["rows"]):
             continue
         model = md.load_pretrained(weights, device=args.device)
         count = sum(p.numel() for p in model.net.parameters())
         card = md.checkpoint.read_info(weights)["card"]
         row: dict[str, Any] = key | {"parameters": count, "T": model.schedule.T}
-        row |= {k: card.get(k) for k in ("recipe", "start", "images", "seconds", "hardware")}
+        row |= {k: card.get(k) for k in ("recipe", "size", "start", "images", "seconds")}
+        row |= {"trained_on": card["hardware"], "hardware": result["hardware"]}
         model.net.to(memory_format=torch.channels_last)
         model.net = torch.compile(model.net)
         with torch.no_grad():
@@ -286,17 +294,17 @@ def main() -> None:
     all_.add_argument("--batch", type=int, default=500)
     all_.add_argument("--S", type=int, default=50)
     all_.add_argument("--seed", type=int, default=0)
-    all_.add_argument("--json", type=Path, default=RESULTS / "cifar10_iddpm.json")
+    all_.add_argument("--json", type=Path, default=Path("cifar10_iddpm.json"))
     all_.set_defaults(run=measure, data="cifar10", precision="bf16", extractor="inception768")
     quick = commands.add_parser("estimate")
     quick.add_argument("--draws", type=int, default=20_000)
     quick.add_argument("--seed", type=int, default=0)
-    quick.add_argument("--json", type=Path, default=RESULTS / "cifar10_iddpm_estimate.json")
+    quick.add_argument("--json", type=Path, default=Path("cifar10_iddpm_estimate.json"))
     quick.set_defaults(run=estimate)
     exact = commands.add_parser("gradient")
     exact.add_argument("--repeats", type=int, default=4, help="gradients at each t")
     exact.add_argument("--seed", type=int, default=0)
-    exact.add_argument("--json", type=Path, default=RESULTS / "cifar10_iddpm_gradient.json")
+    exact.add_argument("--json", type=Path, default=Path("cifar10_iddpm_gradient.json"))
     exact.set_defaults(run=gradient)
     for p in (one, all_, quick, exact):
         p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -39,9 +39,14 @@ def provenance(device: torch.device | str) -> dict[str, Any]:
     }
 
 
+def located(path: str | Path) -> Path:
+    """A bare name lies in results/."""
+    path = Path(path)
+    return path if path.parent != Path() else RESULTS / path
+
+
 def save(path: str | Path, result: dict[str, Any]) -> Path:
     """Write a result as JSON, whole or not at all; a bare name goes to results/."""
-    path = Path(path)
-    path = path if path.parent != Path() else RESULTS / path
+    path = located(path)
     write_whole(path, (json.dumps(result, indent=1) + "\n").encode())
     return path
