@@ -1,12 +1,12 @@
 """Improved DDPM: the same network by several recipes, the same minutes on one GPU for each.
 
     python benchmarks/iddpm.py train simple --seconds 330 --out runs/iddpm      # and hybrid
-    python benchmarks/iddpm.py train simple-cosine --size full --start cifar10 --out runs/full
+    python benchmarks/iddpm.py train simple-cosine --size full --init cifar10 --out runs/full
     python benchmarks/iddpm.py measure cifar10_small runs/full/simple-cosine.safetensors
     python benchmarks/iddpm.py estimate        # cifar10_iddpm_estimate.json, on a processor
     python benchmarks/iddpm.py gradient        # cifar10_iddpm_gradient.json, on a processor
 
-A recipe begins with random weights or with --start. "vlb" is meant for --start with what "hybrid"
+A recipe begins with random weights or with --init. "vlb" is meant for --init with what "hybrid"
 made: L_vlb with importance sampling of t (Nichol & Dhariwal 2021, section 3.3). `measure` finds the
 bound and FID-768 of few-step samples, each row saved at once and not measured again. `gradient`
 asks the small L_simple network for the noise of its gradient with t drawn in different ways.
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -25,12 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from record import located, provenance, save
-from tables import bound, quality, samples, weights_digest
+from record import provenance, save
+from tables import Table, bound, quality, samples, weights_digest
 from torch import Tensor
 
 import minidiff as md
-from minidiff.config import TrainConfig, make_config, make_model
+from minidiff.config import TrainConfig, make_config
 from minidiff.denoiser import Denoiser
 from minidiff.images import from_uint8
 from minidiff.losses import loss_simple, loss_vlb
@@ -70,23 +69,9 @@ def config(args: argparse.Namespace) -> TrainConfig:
     options, settings = SIZES[args.size]
     recipe = RECIPES[args.recipe]
     options = options | {"clock": 1000 / recipe["T"]}
-    extra = {"network_options": options, "max_seconds": args.seconds}
+    extra = {"network_options": options, "max_seconds": args.seconds, "init": args.init}
     extra["compile"] = "" if args.size == "tiny" else "default"
     return make_config(COMMON | settings | recipe | extra)
-
-
-def start(model: Denoiser, weights: str) -> Denoiser:
-    """`model` with the weights of another. Where those have no channels for the variance, the
-    channels begin at 0: halfway, in log, between beta_tilde and beta."""
-    others = md.load_pretrained(weights).net.state_dict()
-    for name, mine in model.net.state_dict().items():
-        theirs = others.pop(name)
-        if theirs.shape[1:] != mine.shape[1:]:
-            raise ValueError(f"{weights} has another architecture: {name} is {theirs.shape}")
-        mine.zero_()[: len(theirs)] = theirs
-    if others:
-        raise ValueError(f"{weights} has layers that this network has not: {', '.join(others)}")
-    return model
 
 
 def train(args: argparse.Namespace) -> None:
@@ -94,13 +79,12 @@ def train(args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     c, run = config(args), args.out / args.recipe
     begun = time.perf_counter()
-    model = start(make_model(c, (3, 32, 32), 10), args.start) if args.start else None
-    model = md.train(c, run, model=model, device=args.device, bar=False)
+    model = md.train(c, run, device=args.device, bar=False)
     step = md.checkpoint.read_info(run)["step"]
     card = provenance(args.device) | {
         "recipe": args.recipe,
         "size": args.size,
-        "start": args.start,
+        "init": args.init,
         "images": step * c.batch,
         "steps": step,
         "seconds": round(time.perf_counter() - begun, 1),
@@ -115,40 +99,33 @@ def measure(args: argparse.Namespace) -> None:
     args.batch = min(args.batch, args.n)
     if args.n % args.batch:
         raise SystemExit(f"--n {args.n} must be a multiple of --batch {args.batch}")
-    result = provenance(args.device) | {"rows": []}
-    if (path := located(args.json)).exists():
-        old = json.loads(path.read_text())
-        result["rows"] = old["rows"]
-        result["command"] = f"{old['command']}; {result['command']}"
-    score = quality(args)
+    table, score = Table(args), quality(args)
     test = md.data.load("cifar10", "test", device=args.device).images[: args.n_nll]
-    for weights in args.weights:
-        key = {"weights": Path(weights).stem, "weights_sha256": weights_digest(weights)}
-        key |= {"n": args.n, "n_nll": len(test), "S": args.S, "seed": args.seed}
-        if any(key.items() <= row.items() for row in result["rows"]):
-            continue
-        model = md.load_pretrained(weights, device=args.device)
-        count = sum(p.numel() for p in model.net.parameters())
-        card = md.checkpoint.read_info(weights)["card"]
-        row: dict[str, Any] = key | {"parameters": count, "T": model.schedule.T}
-        row |= {k: card.get(k) for k in ("recipe", "size", "start", "images", "seconds")}
-        row |= {"trained_on": card["hardware"], "hardware": result["hardware"]}
-        model.net.to(memory_format=torch.channels_last)
-        model.net = torch.compile(model.net)
-        with torch.no_grad():
-            row["nll"] = {
-                v: {k: x for k, x in found.items() if k != "terms"} | {"terms": thin(found)}
-                for v, found in bound(args, model, from_uint8(test)).items()
-                if isinstance(found, dict)
-            }
-            row["samples"] = {
-                name: score(samples(args, (3, 32, 32), walk)[0])
-                for name, walk in samplers(args, model).items()
-            }
-        result["rows"].append(row)
-        save(args.json, result)
-        values = {v: round(r["bits_per_dim"], 4) for v, r in row["nll"].items()}
-        print(key["weights"], values, {k: v["FID-768"] for k, v in row["samples"].items()})
+    for file in args.files:
+        model = md.load_pretrained(file, device=args.device)
+        card = md.checkpoint.read_info(file)["card"]
+        key = {"weights": Path(file).stem, "weights_sha256": weights_digest(file)}
+        key |= {"n": args.n, "n_nll": len(test), "S": args.S}
+
+        def row(model: Denoiser = model, card: dict[str, Any] = card) -> dict[str, Any]:
+            found = {k: card.get(k) for k in ("recipe", "size", "init", "images", "seconds")}
+            found |= {"trained_on": card["hardware"], "T": model.schedule.T}
+            found["parameters"] = sum(p.numel() for p in model.net.parameters())
+            model.net.to(memory_format=torch.channels_last)
+            model.net = torch.compile(model.net)
+            with torch.no_grad():
+                found["nll"] = {
+                    v: {k: x for k, x in terms.items() if k != "terms"} | {"terms": thin(terms)}
+                    for v, terms in bound(args, model, from_uint8(test)).items()
+                    if isinstance(terms, dict)
+                }
+                found["samples"] = {
+                    name: score(samples(args, (3, 32, 32), walk)[0])
+                    for name, walk in samplers(args, model).items()
+                }
+            return found
+
+        table.measure(key, row)
 
 
 def estimate(args: argparse.Namespace) -> None:
@@ -283,19 +260,20 @@ def main() -> None:
     one = commands.add_parser("train")
     one.add_argument("recipe", choices=RECIPES)
     one.add_argument("--size", choices=SIZES, default="small", help="tiny: does the script run?")
-    one.add_argument("--start", default="", help="weights to begin with: a shipped name or a file")
+    one.add_argument("--init", default="", help="weights to begin with: a shipped name or a file")
     one.add_argument("--seconds", type=float, default=330.0)
     one.add_argument("--out", type=Path, required=True, help="folder of runs and weights")
     one.set_defaults(run=train)
     all_ = commands.add_parser("measure")
-    all_.add_argument("weights", nargs="+", help="shipped names or files")
+    all_.add_argument("files", nargs="+", help="weights: shipped names or files")
     all_.add_argument("--n", type=int, default=10_000, help="samples for FID-768")
     all_.add_argument("--n-nll", type=int, default=500, help="test images for the bound")
     all_.add_argument("--batch", type=int, default=500)
     all_.add_argument("--S", type=int, default=50)
     all_.add_argument("--seed", type=int, default=0)
-    all_.add_argument("--json", type=Path, default=Path("cifar10_iddpm.json"))
-    all_.set_defaults(run=measure, data="cifar10", precision="bf16", extractor="inception768")
+    all_.add_argument("--out", help="default: results/cifar10_iddpm.json")
+    all_.set_defaults(run=measure, data="cifar10", table="iddpm", weights=None)
+    all_.set_defaults(precision="bf16", extractor="inception768")
     quick = commands.add_parser("estimate")
     quick.add_argument("--draws", type=int, default=20_000)
     quick.add_argument("--seed", type=int, default=0)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from record import RESULTS, provenance, save
+from record import located, provenance, save
 from torch import Tensor
 
 import minidiff as md
@@ -42,7 +42,7 @@ class Table:
     """Rows of one file in results/, each saved at once."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        self.path = Path(args.out) if args.out else RESULTS / f"{args.data}_{args.table}.json"
+        self.path = located(args.out or f"{args.data}_{args.table}.json")
         self.head = provenance(args.device) | {"seed": args.seed}
         if args.weights:
             self.head |= {
@@ -53,7 +53,8 @@ class Table:
         if self.path.exists():
             old = json.loads(self.path.read_text())
             if all(old.get(k) == self.head.get(k) for k in ("weights_sha256", "seed")):
-                self.rows = old["rows"]
+                self.rows = old["rows"]  # they were made by other commands
+                self.head["command"] = f"{old['command']}; {self.head['command']}"
 
     def measure(self, key: dict[str, Any], how: Callable[[], dict[str, Any]]) -> None:
         """Measure one row, unless it is there."""

@@ -118,6 +118,9 @@ def save_weights(
 def load_weights(name_or_path: str | Path, model: Denoiser) -> Info:
     """Load weights into an existing model of the same architecture; returns the file's info.
 
+    A model that learns its variance may take those of one that does not: the output channels of the
+    variance then begin at 0, halfway in log between beta_tilde and beta if it is "learned".
+
     >>> import tempfile
     >>> model = load_pretrained("digits")
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -128,7 +131,10 @@ def load_weights(name_or_path: str | Path, model: Denoiser) -> Info:
     tensors, info = read(path := _find(name_or_path) or Path(name_or_path))
     if info["predict"] != model.predict:
         raise CheckpointError(f"{path} predicts {info['predict']!r}, not {model.predict!r}")
-    _load_into(model.net, unpack(network_tensors(tensors, info)), path)
+    tensors = unpack(network_tensors(tensors, info))
+    if model.learns_variance and info["variance"] in ("small", "large"):
+        tensors = _with_variance(tensors, model.net)
+    _load_into(model.net, tensors, path)
     return info
 
 
@@ -263,6 +269,15 @@ def check_architecture(net: nn.Module, tensors: Mapping[str, Tensor], path: str 
 def _load_into(net: nn.Module, tensors: Mapping[str, Tensor], path: str | Path) -> None:
     check_architecture(net, tensors, path)
     net.load_state_dict(dict(tensors))
+
+
+def _with_variance(tensors: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
+    """Zeros for the second half of the output channels, wherever `net` has twice as many."""
+    own = net.state_dict()
+    double = [k for k, w in tensors.items() if k in own and len(own[k]) == 2 * len(w)]
+    return {
+        k: torch.cat([w, torch.zeros_like(w)]) if k in double else w for k, w in tensors.items()
+    }
 
 
 def _find(name_or_path: str | Path) -> Path | None:

@@ -4,7 +4,6 @@ Tiny networks on the processor, in processes of their own as a reader would star
 not looked at.
 """
 
-import argparse
 import json
 import math
 import os
@@ -96,33 +95,3 @@ def test_a_bound_from_fewer_images_at_late_t_has_the_right_error(
     mean, error = tables.mean_terms(terms, n)
     torch.testing.assert_close(mean, terms.mean(1))
     torch.testing.assert_close(error, terms.sum(0).std() / n**0.5)
-
-
-def test_a_recipe_begins_with_the_function_of_other_weights(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """A learned variance that starts from a network without one: same eps, variance halfway."""
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    import iddpm
-
-    import minidiff as md
-
-    def tiny(recipe: str) -> md.Denoiser:
-        args = argparse.Namespace(recipe=recipe, size="tiny", seconds=None)
-        model = md.config.make_model(iddpm.config(args), (3, 32, 32), 10)
-        torch.nn.init.normal_(model.net.conv_out.weight, std=0.01)  # they are zero at first
-        return model
-
-    fixed, learned = tiny("simple-cosine"), tiny("hybrid")
-    md.save_weights(tmp_path / "fixed.safetensors", fixed)
-    x, t = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)), 700
-    with torch.no_grad():
-        begun = iddpm.start(learned, str(tmp_path / "fixed.safetensors"))
-        torch.testing.assert_close(begun(x, t).eps, fixed(x, t).eps, rtol=0, atol=1e-4)
-        assert begun(x, t).eps.std() > 0.1
-        logs = {}
-        for v in ("small", "large"):
-            fixed.variance = v
-            logs[v] = fixed.reverse(x, t, t - 1).var.double().log()
-        middle = ((logs["small"] + logs["large"]) / 2).expand(x.shape)
-        torch.testing.assert_close(begun.reverse(x, t, t - 1).var.double().log(), middle)

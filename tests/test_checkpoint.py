@@ -56,6 +56,31 @@ def test_a_model_comes_back_exactly(saved: tuple[Path, Denoiser]) -> None:
     assert load_pretrained(path, dtype=torch.float64).net.conv_in.weight.dtype == torch.float64
 
 
+def test_a_learned_variance_begins_with_weights_that_have_none(
+    saved: tuple[Path, Denoiser],
+) -> None:
+    """The prediction stays, and the variance begins halfway, in log, between the two fixed ones."""
+    path, fixed = saved
+    torch.nn.init.normal_(fixed.net.conv_out.weight, std=0.1)  # zero at first
+    save_weights(path, fixed)
+    learned = Denoiser(_model(seed=1, out_channels=2).net, fixed.schedule, "v", "learned")
+    load_weights(path, learned)
+    for model in (fixed, learned):
+        model.double().eval()  # no dropout, and rounding can be told from error
+    g = torch.Generator().manual_seed(0)
+    x, t = torch.randn(2, 1, 8, 8, generator=g, dtype=torch.float64), 30
+    with torch.no_grad():
+        torch.testing.assert_close(learned(x, t).x0, fixed(x, t).x0)
+        assert fixed(x, t).raw.std() > 0.01
+        logs = []
+        for fixed.variance in ("small", "large"):
+            logs.append(fixed.reverse(x, t, t - 1).var.log())
+        found = learned.reverse(x, t, t - 1).var.log()
+        torch.testing.assert_close(found, ((logs[0] + logs[1]) / 2).expand(x.shape))
+    with pytest.raises(CheckpointError, match="another architecture"):
+        load_weights(path, _model(out_channels=2))  # a fixed variance has no use for more channels
+
+
 def test_int8_is_small_and_close(tmp_path: Path) -> None:
     model = _model(width=32)
     whole, small = tmp_path / "whole.safetensors", tmp_path / "small.safetensors"
