@@ -87,11 +87,17 @@ def measure_all(args: argparse.Namespace) -> None:
     if peers:
         key = {"check": "same x_T, same images", "S": 20, "n": min(8, args.batch)}
         table.measure(key, lambda: difference(model, peers["default"], key["n"], key["S"], args))
-    small = [("ddim", 10), ("ddim", 50), ("dpm++", 10)]
-    for mode, net in peers.items():
-        for sampler, S in small:
+    settings = (
+        ("ddim", 10),
+        ("ddim", 50),
+        ("dpm++", 10),
+        ("ddim", 20),
+        ("dpm++", 20),
+        ("ddim", 100),
+    )
+    for sampler, S in settings:
+        for mode, net in peers.items():
             measure("diffusers", mode, sampler, S, args.peer_n, theirs(net, sampler, S))
-    for sampler, S in small:
         measure("minidiff", "default", sampler, S, args.peer_n, ours(model, sampler, S))
     in_full("ddim", 100)
 
