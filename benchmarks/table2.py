@@ -1,7 +1,8 @@
 """DDPM's table 2 in miniature: what is predicted x loss x variance, one small network, equal steps.
 
 python benchmarks/table2.py                                         # digits, on a processor
-python benchmarks/table2.py --data cifar10 --T 1000 --steps 6000 --train-batch 512 --n 10000
+python benchmarks/table2.py --data cifar10 --steps 6000 --train-batch 512 --precision bf16 \
+    --n 10000 --n-nll 500 --batch 1000                              # on a GPU
 python benchmarks/table2.py --smoke                                 # does the script run?
 
 Every row has the same network, schedule, images and order of images; a learned variance only
@@ -67,6 +68,8 @@ def row(args: argparse.Namespace, c: TrainConfig) -> dict[str, Any]:
     model = md.train(c, device=args.device, bar=False)
     found: dict[str, Any] = {"seconds_training": round(time.perf_counter() - start, 1)}
     found["parameters"] = sum(p.numel() for p in model.net.parameters())
+    if args.device != "cpu":
+        model.net = torch.compile(model.net.to(memory_format=torch.channels_last))
     test = md.data.load(args.data, "test", device=args.device)
     train = md.data.load(args.data, "train", device=args.device)
     if args.data == "cifar10":
@@ -93,6 +96,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", choices=("digits", "cifar10"), default="digits")
+    parser.add_argument("--rows", type=int, nargs="+", default=range(len(ROWS)), help="which of 8")
     parser.add_argument("--T", type=int, default=200)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--train-batch", type=int, default=64)
@@ -111,7 +115,7 @@ def main() -> None:
             args.T, args.steps, args.n, args.batch, args.n_nll = 50, 2, 100, 100, 4
             args.out = f"{folder}/table2.json"
         table = Table(args)
-        for predict, loss, variance in ROWS:
+        for predict, loss, variance in (ROWS[i] for i in args.rows):
             changes = {"predict": predict, "loss": loss, "variance": variance}
             key = changes | {"T": args.T, "steps": args.steps, "train_batch": args.train_batch}
             c = config(args, changes)
