@@ -1,8 +1,8 @@
 """DDPM's table 2 in miniature: what is predicted x loss x variance, one small network, equal steps.
 
 python benchmarks/table2.py                                         # digits, on a processor
-python benchmarks/table2.py --data cifar10 --steps 6000 --train-batch 512 --precision bf16 \
-    --n 10000 --n-nll 500 --batch 1000                              # on a GPU
+python benchmarks/table2.py --data cifar10 --steps 1500 --train-batch 512 --precision bf16 \
+    --n 10000 --n-nll 500 --batch 1000                              # on a GPU; --rows: in parts
 python benchmarks/table2.py --smoke                                 # does the script run?
 
 Every row has the same network, schedule, images and order of images; a learned variance only
