@@ -69,7 +69,8 @@ class PlainAdamW(torch.optim.AdamW):
 def ours(
     rung: str, batch: int, data: Images, world: World, small: bool, share: Callable[[], float]
 ) -> Recipe:
-    """configs/cifar10_h200.py at another batch; each rung adds one thing to the one before.
+    """configs/cifar10_h200.py at another batch, its learning rate for 512 images and otherwise
+    growing with the root of the batch; each rung adds one thing to the one before.
 
     "graphs" replays the compiled step as CUDA graphs, which spares the launch of each kernel.
     """
@@ -79,6 +80,7 @@ def ours(
         recipe,
         network_options=SMALL if small else recipe.network_options,
         batch=batch * world.size,
+        lr=recipe.lr * math.sqrt(batch / 512),
         ema=(0.999,),
         precision="auto" if level >= 2 else "fp32",
         compile=("", "", "", "default", "reduce-overhead")[level],

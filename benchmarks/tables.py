@@ -91,6 +91,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--n", type=int, default=10_000)
     parser.add_argument("--n-nll", type=int, default=1000, help="int8: images of the bound")
+    parser.add_argument("--half", nargs="+", default=[], help="int8: layers kept in 16 bits")
     parser.add_argument("--n-late", type=int, help=f"nll: images of the terms t > {LATE}")
     parser.add_argument("--batch", type=int, default=1000)
     parser.add_argument("--steps", type=int, nargs="+")
@@ -356,10 +357,13 @@ def int8(args: argparse.Namespace, model: md.Denoiser, table: Table) -> None:
     """The bound and FID of a run's float32 average, and of the same weights in 8 bits."""
     measure, shape = quality(args), _shape(args)
     x = from_uint8(md.data.load(args.data, "test", device=args.device).images[: args.n_nll])
-    exact = {k: v.clone() for k, v in model.net.state_dict().items()}
-    for weights, tensors in (("float32", exact), ("int8", unpack(pack(exact)))):
-        model.net.load_state_dict(tensors)
+    net = getattr(model.net, "_orig_mod", model.net)  # inside torch.compile, under its own names
+    exact = {k: v.clone() for k, v in net.state_dict().items()}
+    for weights, tensors in (("float32", exact), ("int8", unpack(pack(exact, args.half)))):
+        net.load_state_dict(tensors)
         key = {"weights": weights, "arithmetic": args.precision, "clip": model.clip}
+        if weights == "int8":
+            key["half"] = args.half
 
         def bits() -> dict[str, Any]:
             found = bound(args, model, x)

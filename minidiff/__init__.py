@@ -61,7 +61,7 @@ from minidiff.process import (
 )
 from minidiff.samplers import Step, ancestral, ddim, interpolate, lerp, slerp
 from minidiff.schedule import Schedule
-from minidiff.timesteps import LossAwareTimes, StratifiedTimes, UniformTimes, tau
+from minidiff.timesteps import BoundTimes, LossAwareTimes, StratifiedTimes, UniformTimes, tau
 from minidiff.train import train
 from minidiff.unet import UNet, UNetConfig
 
@@ -69,6 +69,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "EMA",
+    "BoundTimes",
     "Denoiser",
     "Elbo",
     "Gaussian",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -92,13 +92,15 @@ def save_weights(
     model: Denoiser,
     *,
     quantize: str | None = None,
+    half: Sequence[str] = (),
     card: Mapping[str, Any] | None = None,
 ) -> None:
     """Save the network of `model` and all that `load_pretrained` needs to build it again.
 
     `quantize="int8"` keeps every weight matrix or filter in 8 bits with one float32 scale per
-    output channel: a quarter of the size, for shipping. `card` is the model card: a dictionary
-    that says what the weights were trained on, by which command, and how good they are.
+    output channel: a quarter of the size, for shipping; those whose names begin with one of `half`
+    keep 16 bits (`benchmarks/int8_layers.py` measures which need them). `card` is the model card: a
+    dictionary that says what the weights were trained on, by which command, and how good they are.
 
     >>> import tempfile
     >>> model = load_pretrained("digits")
@@ -109,9 +111,11 @@ def save_weights(
     """
     if quantize not in (None, "int8"):
         raise ValueError(f'quantize must be None or "int8", got {quantize!r}')
+    if half and not quantize:
+        raise ValueError('half names the exceptions to quantize="int8": give both or neither')
     tensors = dict(model.net.state_dict())
     if quantize:
-        tensors = pack(tensors)
+        tensors = pack(tensors, half)
     write(path, tensors, {**describe(model), "quantize": quantize, "card": dict(card or {})})
 
 

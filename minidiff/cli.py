@@ -131,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     _source(p)
     p.add_argument("--out", type=Path, required=True, help="a .safetensors file")
     p.add_argument("--quantize", choices=("int8",), help="a quarter of the size")
+    p.add_argument("--half", nargs="+", default=(), metavar="NAME", help="layers kept in 16 bits")
     p.add_argument(
         "--card", action="append", default=[], metavar="NAME=TEXT", help="add to the model card"
     )

@@ -157,7 +157,8 @@ def export(args: Namespace) -> None:
     given = dict(pair.partition("=")[::2] for pair in args.card)
     run = {"step": about["step"], "config": about["config"]} if "step" in about else {}
     card = {**about.get("card", {}), **run, **given}
-    save_weights(args.out, load_pretrained(args.source), quantize=args.quantize, card=card)
+    model = load_pretrained(args.source)
+    save_weights(args.out, model, quantize=args.quantize, half=args.half, card=card)
     print(f"{args.out.stat().st_size / 2**20:.2f} MiB in {args.out}")
 
 

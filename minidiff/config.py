@@ -18,7 +18,7 @@ from minidiff.unet_config import UNetConfig
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 COMPILE = ("", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 LOSSES = ("simple", "gamma", "vlb", "hybrid")
-TIMES = ("uniform", "stratified", "loss-aware")
+TIMES = ("uniform", "stratified", "loss-aware", "bound")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class TrainConfig:
     predict: str = "eps"  # or "x0", "v", "mu", "score"
     variance: str = "large"  # of the reverse steps; or "small", "learned", "diagonal"
     loss: str = "simple"  # or "gamma", "vlb"; "hybrid" trains the variance too
-    times: str = "stratified"  # how t is drawn; or "uniform", "loss-aware"
+    times: str = "stratified"  # how t is drawn; or "uniform", "loss-aware", "bound"
 
     # the optimisation
     steps: int = 3000

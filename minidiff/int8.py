@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 
-def pack(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def pack(tensors: Mapping[str, Tensor], half: Sequence[str] = ()) -> dict[str, Tensor]:
     """w ~ scale[c] q for every matrix and filter, q in -127..127, one scale for each output c.
 
     Vectors (norms, biases) stay as they are, and so does what holds less than a thousandth of all
     weights: the first and the last convolution, a five-thousandth of DDPM's CIFAR-10 network, bring
-    most of the rounding error into ε (results/cifar10_int8_layers.json). The scale of "name" is
-    stored as "name:scale".
+    most of the rounding error into ε (results/cifar10_int8_layers.json). Matrices and filters whose
+    names begin with one of `half` get 16 bits (float16). The scale of "name" is stored as
+    "name:scale".
 
     >>> packed = pack({"w": torch.tensor([[1.0, -0.5], [0.0, 4.0]])})
     >>> packed["w"].tolist()
@@ -22,8 +23,14 @@ def pack(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     out = dict(tensors)
     every = sum(w.numel() for w in tensors.values())
+    for prefix in half:
+        if not any(name.startswith(prefix) for name in tensors):
+            raise ValueError(f"half: no weight's name begins with {prefix!r}")
     for name, w in tensors.items():
         if w.is_floating_point() and w.ndim >= 2 and 1000 * w.numel() >= every:
+            if name.startswith(tuple(half)):
+                out[name] = w.half()
+                continue
             scale = w.float().flatten(1).abs().amax(1).clamp(min=1e-12) / 127  # (C_out,)
             scale = scale.view(-1, *[1] * (w.ndim - 1))
             out[name] = (w.float() / scale).round().to(torch.int8)
@@ -32,14 +39,16 @@ def pack(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def unpack(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The float32 weights of `pack`; tensors without a scale pass unchanged.
+    """The weights of `pack` in float32; what it did not change passes as it is.
 
     >>> w = torch.tensor([[1.0, -0.5], [0.0, 4.0]])
     >>> bool((unpack(pack({"w": w}))["w"] - w).abs().max() <= 4 / 127 / 2)
     True
     """
     return {
-        name: t.float() * tensors[f"{name}:scale"] if f"{name}:scale" in tensors else t
+        name: t.float() * tensors[f"{name}:scale"]
+        if f"{name}:scale" in tensors
+        else (t.float() if t.dtype == torch.float16 else t)
         for name, t in tensors.items()
         if not name.endswith(":scale")
     }

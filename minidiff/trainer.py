@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,16 @@ from minidiff.ema import EMA
 from minidiff.losses import loss_gamma, loss_hybrid, loss_simple, loss_vlb
 from minidiff.runlog import Meter
 from minidiff.samplers import ddim
-from minidiff.timesteps import LossAwareTimes, StratifiedTimes, UniformTimes, tau
+from minidiff.schedule import Schedule
+from minidiff.timesteps import BoundTimes, LossAwareTimes, StratifiedTimes, UniformTimes, tau
 
 LOSSES = {"simple": loss_simple, "gamma": loss_gamma, "vlb": loss_vlb, "hybrid": loss_hybrid}
-TIMES = {"uniform": UniformTimes, "stratified": StratifiedTimes, "loss-aware": LossAwareTimes}
+TIMES: dict[str, Callable[[Schedule], Any]] = {
+    "uniform": lambda schedule: UniformTimes(schedule.T),
+    "stratified": lambda schedule: StratifiedTimes(schedule.T),
+    "loss-aware": lambda schedule: LossAwareTimes(schedule.T),
+    "bound": BoundTimes,
+}
 
 
 class Trainer:
@@ -68,7 +74,7 @@ class Trainer:
         self.learner = Denoiser(  # the same weights, seen through torch.compile and DDP
             self.wrapped, self.model.schedule, self.model.predict, self.model.variance
         )
-        self.times = TIMES[c.times](self.model.schedule.T)
+        self.times = TIMES[c.times](self.model.schedule)
         self.loss = LOSSES[c.loss]
         self.labelled = bool(getattr(getattr(self.net, "config", None), "num_classes", 0))
         self.precision = best_precision(c.precision, device)

@@ -111,6 +111,26 @@ def test_the_convolutions_at_both_ends_are_not_rounded() -> None:
     assert rounded > 0.99 * sum(p.numel() for p in net.parameters())
 
 
+def test_named_layers_keep_16_bits(saved: tuple[Path, Denoiser], tmp_path: Path) -> None:
+    """Each number to a 2048th of itself, where 8 bits give a 254th of the largest."""
+    _, model = saved
+    weights = model.net.named_parameters()
+    name, w = next((k, v) for k, v in weights if v.ndim == 4 and k.startswith("up."))
+    path = tmp_path / "mixed.safetensors"
+    save_weights(path, model, quantize="int8", half=[name.rpartition(".")[0]])
+    stored, _ = read(path)
+    assert stored[name].dtype == torch.float16
+    assert f"{name}:scale" not in stored
+    assert sum(t.dtype == torch.int8 for t in stored.values()) > 5
+    again = load_pretrained(path).net.state_dict()[name]
+    assert again.dtype == torch.float32
+    assert torch.allclose(again, w, rtol=2**-11, atol=1e-7)
+    with pytest.raises(ValueError, match="no weight"):
+        save_weights(path, model, quantize="int8", half=["upp"])
+    with pytest.raises(ValueError, match="both"):
+        save_weights(path, model, half=["up"])
+
+
 def test_every_flipped_byte_is_noticed(saved: tuple[Path, Denoiser], tmp_path: Path) -> None:
     """2 bytes in each hundredth of the file, and the whole beginning."""
     path, _ = saved

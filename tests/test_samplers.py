@@ -313,6 +313,7 @@ def test_no_host_sync_on_a_gpu() -> None:
     x = torch.randn(8, 3, 8, 6, device=device)
     g = torch.Generator(device).manual_seed(0)
     times = [kind(1000) for kind in (md.UniformTimes, md.StratifiedTimes, md.LossAwareTimes)]
+    times.append(md.BoundTimes(S1000))
 
     def train() -> None:
         for sampler in times:

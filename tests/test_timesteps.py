@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from truth import noise, schedules, seeded, some
 
 import minidiff as md
-from minidiff import LossAwareTimes, Schedule, StratifiedTimes, UniformTimes
+from minidiff import BoundTimes, LossAwareTimes, Schedule, StratifiedTimes, UniformTimes
 from minidiff.timesteps import SPACINGS, check_tau
 
 
@@ -117,6 +117,45 @@ def test_strata_hold_one_t_each(T: int, n: int, seed: int) -> None:
 def test_strata_come_in_random_order() -> None:
     t, _ = StratifiedTimes(1000).sample(100, generator=seeded())
     assert t.tolist() != sorted(t.tolist())
+
+
+BETA = torch.tensor([0.0, 0.1, 0.2, 0.4, 0.5], dtype=torch.float64)
+
+
+def by_hand(share: float) -> torch.Tensor:
+    """p of `BoundTimes` for BETA, from the standard deviations of the posterior."""
+    alpha_bar = [1.0, 0.9, 0.72, 0.432, 0.216]
+    gamma = []
+    for t in range(1, 5):
+        s = max(t, 2)  # at t = 1 the decoder has the variance of t = 2
+        variance = (1 - alpha_bar[s - 1]) / (1 - alpha_bar[s]) * float(BETA[s])
+        scale = float(BETA[t]) ** 2 / (1 - float(BETA[t])) / (1 - alpha_bar[t])
+        gamma.append(scale / (2 * variance))
+    return torch.tensor([(1 - share) / 4 + share * g / sum(gamma) for g in gamma])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_a_share_of_t_follows_the_weights_of_the_bound(share: float) -> None:
+    """Each t as often as p says, to less than one in a batch: the strata leave no more."""
+    times, n = BoundTimes(Schedule.from_betas(BETA[1:]), share), 1000
+    t, w = times.sample(n, generator=seeded())
+    counts = torch.bincount(t, minlength=5)[1:]
+    assert float((counts - n * by_hand(share)).abs().max()) < 2
+    assert torch.equal(w, torch.ones(n))
+    assert t.tolist() != sorted(t.tolist())
+
+
+def test_a_batch_of_one_follows_them_too() -> None:
+    times, g, n = BoundTimes(Schedule.from_betas(BETA[1:]), 0.5), seeded(), 6000
+    t = torch.cat([times.sample(1, generator=g)[0] for _ in range(n)])
+    p = by_hand(0.5)
+    counts = torch.bincount(t, minlength=5)[1:]
+    assert bool(((counts - n * p).abs() < 4 * (n * p * (1 - p)).sqrt()).all())
+
+
+def test_a_share_beyond_the_whole_is_refused() -> None:
+    with pytest.raises(ValueError, match="share"):
+        BoundTimes(Schedule.linear(100), 1.5)
 
 
 def filled(T: int = 5, history: int = 3) -> LossAwareTimes:
