@@ -97,10 +97,9 @@ def save_weights(
 ) -> None:
     """Save the network of `model` and all that `load_pretrained` needs to build it again.
 
-    `quantize="int8"` keeps every weight matrix or filter in 8 bits with one float32 scale per
-    output channel: a quarter of the size, for shipping; those whose names begin with one of `half`
-    keep 16 bits (`benchmarks/int8_layers.py` measures which need them). `card` is the model card: a
-    dictionary that says what the weights were trained on, by which command, and how good they are.
+    `quantize="int8"` is a quarter of the size, for shipping (see `minidiff.int8.pack`, also for
+    `half`). `card` is the model card: a dictionary that says what the weights were trained on, by
+    which command, and how good they are.
 
     >>> import tempfile
     >>> model = load_pretrained("digits")
@@ -114,8 +113,7 @@ def save_weights(
     if half and not quantize:
         raise ValueError('half names the exceptions to quantize="int8": give both or neither')
     tensors = dict(model.net.state_dict())
-    if quantize:
-        tensors = pack(tensors, half)
+    tensors = pack(tensors, half) if quantize else tensors
     write(path, tensors, {**describe(model), "quantize": quantize, "card": dict(card or {})})
 
 

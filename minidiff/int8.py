@@ -14,7 +14,8 @@ def pack(tensors: Mapping[str, Tensor], half: Sequence[str] = ()) -> dict[str, T
     Vectors (norms, biases) stay as they are, and so does what holds less than a thousandth of all
     weights: the first and the last convolution, a five-thousandth of DDPM's CIFAR-10 network, bring
     most of the rounding error into ε (results/cifar10_int8_layers.json). Matrices and filters whose
-    names begin with one of `half` get 16 bits (float16). The scale of "name" is stored as
+    names begin with one of `half` get 16 bits (float16): benchmarks/int8_layers.py measures which
+    need them. The scale of "name" is stored as
     "name:scale".
 
     >>> packed = pack({"w": torch.tensor([[1.0, -0.5], [0.0, 4.0]])})
