@@ -4,8 +4,10 @@ python benchmarks/int8_layers.py        # some minutes on a processor, needs CIF
 
 The shipped weights are rounded already, so a second rounding error of the same size is added to one
 part of the network at a time: uniform, of width one step of that part's grid. That includes what
-`export` keeps in 16 or 32 bits; the row "stored in 8 bits" is the rest, all at once. Rows hold the
-mean squared change of eps at some t, beside the error that the network makes there anyway.
+`export` keeps in 16 or 32 bits. A block's small layers, which `pack` never rounds, are a part of
+their own. Rows that join parts: all; "not small", what `pack` rounds if `half` names nothing; and
+"stored in 8 bits", what it did round. Each holds the mean squared change of eps at some t; in the
+rows that join parts it is averaged over --draws of the rounding error, which are kept beside it.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import minidiff.checkpoint
 from minidiff.images import from_uint8
 
 TIMES = (1000, 950, 900, 700, 400, 50)
+JOINED = ("all", "not small", "stored in 8 bits")
 
 
 def main() -> None:
@@ -31,7 +34,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--weights", default="cifar10", help="a shipped name")
-    parser.add_argument("--n", type=int, default=8, help="test images")
+    parser.add_argument("--n", type=int, default=4, help="test images")
+    parser.add_argument("--draws", type=int, default=4, help="of the rounding error")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default=str(RESULTS / "cifar10_int8_layers.json"))
     args = parser.parse_args()
@@ -52,29 +56,40 @@ def main() -> None:
         for name, w in weights.items()
     }
     stored, _ = md.checkpoint.read(md.checkpoint.SHIPPED / f"{args.weights}.safetensors")
+    every = sum(w.numel() for w in stored.values())
     parts: dict[str, list[str]] = defaultdict(list)
     for name in weights:
         parts["all"].append(name)
-        if name not in ("conv_in.weight", "conv_out.weight"):
-            parts["all but the two ends"].append(name)
+        small = 1000 * weights[name].numel() < every
+        if not small:
+            parts["not small"].append(name)
         if stored[name].dtype == torch.int8:
             parts["stored in 8 bits"].append(name)
         first, second, *_ = name.split(".")
-        parts[f"{first}.{second}" if first in ("down", "mid", "up") else first].append(name)
+        block = f"{first}.{second}" if first in ("down", "mid", "up") else first
+        parts[f"{block}, small" if small and block != first else block].append(name)
     result = provenance("cpu") | {"weights": args.weights, "n": args.n, "seed": args.seed}
+    result |= {"draws": args.draws}
     result["weights_sha256"] = weights_digest(args.weights)
     with torch.no_grad():
         exact, own = eps(), {name: w.clone() for name, w in weights.items()}
         result |= {"eps_mse": mse(exact, noise), "rows": []}
         for part, names in parts.items():
-            for name in names:
-                w = weights[name]
-                w += (torch.rand(w.shape, generator=g) - 0.5) * steps[name]
+            changes = []
+            for _ in range(args.draws if part in JOINED else 1):
+                for name in names:
+                    w = weights[name]
+                    w += (torch.rand(w.shape, generator=g) - 0.5) * steps[name]
+                changes.append(mse(eps(), exact))
+                for name in names:
+                    weights[name].copy_(own[name])
             size = sum(weights[name].numel() for name in names)
-            result["rows"].append({"part": part, "weights": size, "change": mse(eps(), exact)})
-            print(result["rows"][-1], flush=True)
-            for name in names:
-                weights[name].copy_(own[name])
+            change = {t: sum(c[t] for c in changes) / len(changes) for t in TIMES}
+            row = {"part": part, "weights": size, "change": change}
+            if part in JOINED:
+                row["draws"] = changes
+            result["rows"].append(row)
+            print(row, flush=True)
     save(args.out, result)
 
 

@@ -69,8 +69,9 @@ class PlainAdamW(torch.optim.AdamW):
 def ours(
     rung: str, batch: int, data: Images, world: World, small: bool, share: Callable[[], float]
 ) -> Recipe:
-    """configs/cifar10_h200.py at another batch, its learning rate for 512 images and otherwise
-    growing with the root of the batch; each rung adds one thing to the one before.
+    """configs/cifar10_h200.py with this batch on each GPU; each rung adds one thing.
+
+    Its learning rate at 512 images a GPU, otherwise growing with the root of that number.
 
     "graphs" replays the compiled step as CUDA graphs, which spares the launch of each kernel.
     """

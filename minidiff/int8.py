@@ -12,11 +12,9 @@ def pack(tensors: Mapping[str, Tensor], half: Sequence[str] = ()) -> dict[str, T
     """w ~ scale[c] q for every matrix and filter, q in -127..127, one scale for each output c.
 
     Vectors (norms, biases) stay as they are, and so does what holds less than a thousandth of all
-    weights: the first and the last convolution, a five-thousandth of DDPM's CIFAR-10 network, bring
-    most of the rounding error into ε (results/cifar10_int8_layers.json). Matrices and filters whose
-    names begin with one of `half` get 16 bits (float16): benchmarks/int8_layers.py measures which
-    need them. The scale of "name" is stored as
-    "name:scale".
+    weights: in DDPM's CIFAR-10 network the two ends and three shortcuts, which would bring most of
+    the rounding error into ε (benchmarks/int8_layers.py). Other matrices and filters whose names
+    begin with one of `half` get 16 bits (float16). The scale of "name" is stored as "name:scale".
 
     >>> packed = pack({"w": torch.tensor([[1.0, -0.5], [0.0, 4.0]])})
     >>> packed["w"].tolist()

@@ -130,8 +130,8 @@ class BoundTimes:
 
     p_t = (1 - share)/T + share gamma_t / sum gamma, with gamma_t of `weights_vlb` (Ho et al. 2020,
     eq. (12)). Weight 1, so that the mean of L_simple's losses becomes a mixture of L_simple and of
-    the bound: small t, which carry most of the bits, are seen more often. Spread over a batch as
-    in `StratifiedTimes`.
+    L_gamma with the bound's weights, divided by their sum: small t, which carry most of the bits,
+    are seen more often. Spread over a batch as in `StratifiedTimes`.
 
     >>> p = BoundTimes(Schedule.linear(1000)).p
     >>> [round(1000 * float(p[t - 1]), 2) for t in (1, 500, 1000)]  # 1 of 1000 if uniform
