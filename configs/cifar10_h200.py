@@ -5,9 +5,9 @@ torchrun --nproc_per_node=2 -m minidiff train configs/cifar10_h200.py --out runs
 Without dropout: after all runs together the bounds of training and of test images are about two
 hundredths of a bit apart, twice the standard error (chapter 6): little for dropout to prevent so
 far. The learning rate falls to 0 at the last step: give --steps what the time at hand allows. The
-shipped weights took
-four runs, the first of them with dropout, the last with --times bound on four GPUs, each from the
-average of the one before (--init): `python -m minidiff info cifar10` prints the commands.
+shipped weights took four runs, the first of them with dropout, the last with --times bound on four
+GPUs, each from the average of the one before (--init): `python -m minidiff info cifar10` prints the
+commands.
 """
 
 data = "cifar10"

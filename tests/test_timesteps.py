@@ -136,7 +136,7 @@ def by_hand(share: float) -> torch.Tensor:
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_a_share_of_t_follows_the_weights_of_the_bound(share: float) -> None:
-    """Each t as often as p says, to less than one in a batch: the strata leave no more."""
+    """Each t as often as p says, to less than two in a batch: the strata leave no more."""
     times, n = BoundTimes(Schedule.from_betas(BETA[1:]), share), 1000
     t, w = times.sample(n, generator=seeded())
     counts = torch.bincount(t, minlength=5)[1:]
