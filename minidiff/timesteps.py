@@ -117,11 +117,8 @@ class StratifiedTimes(UniformTimes):
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
         """(t, w) as in `UniformTimes.sample`, the t spread evenly and in random order."""
-        where = generator.device if generator is not None else device
-        u = torch.rand(1, device=where, generator=generator, dtype=torch.float64)
-        places = torch.randperm(n, device=where, generator=generator)
-        # With u/n as the common shift, each stretch [i/n, (i+1)/n) holds exactly one point.
-        t = 1 + ((u + places) / max(n, 1) * self.T).long().clamp(max=self.T - 1)
+        u = _strata(n, device, generator)
+        t = 1 + (u * self.T).long().clamp(max=self.T - 1)
         return t.to(device), torch.ones(n, device=device)
 
 
@@ -153,11 +150,9 @@ class BoundTimes:
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
         """(t, w): n steps drawn from p in random order, and w = 1."""
-        where = generator.device if generator is not None else torch.device(device)
-        self.p = self.p.to(where)
-        u = torch.rand(1, device=where, generator=generator, dtype=torch.float64)
-        places = torch.randperm(n, device=where, generator=generator)
-        i = torch.searchsorted(self.p.cumsum(0), (u + places) / max(n, 1), right=True)
+        u = _strata(n, device, generator)
+        self.p = self.p.to(u.device)
+        i = torch.searchsorted(self.p.cumsum(0), u, right=True)
         return (i.clamp(max=self.T - 1) + 1).to(device), torch.ones(n, device=device)
 
 
@@ -231,3 +226,11 @@ class LossAwareTimes:
                 f"not {tuple(self.losses.shape)}"
             )
         self.losses, self.counts = state["losses"].clone(), state["counts"].clone()
+
+
+def _strata(n: int, device: torch.device | str, generator: torch.Generator | None) -> Tensor:
+    """One point in each stretch [i/n, (i+1)/n) of [0, 1), all shifted alike, in random order."""
+    where = generator.device if generator is not None else device
+    u = torch.rand(1, device=where, generator=generator, dtype=torch.float64)
+    places = torch.randperm(n, device=where, generator=generator)
+    return (u + places) / max(n, 1)
