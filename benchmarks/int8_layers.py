@@ -23,6 +23,7 @@ from torch import Tensor
 import minidiff as md
 import minidiff.checkpoint
 from minidiff.images import from_uint8
+from minidiff.int8 import pack
 
 TIMES = (1000, 950, 900, 700, 400, 50)
 JOINED = ("all", "not small", "stored in 8 bits")
@@ -56,11 +57,11 @@ def main() -> None:
         for name, w in weights.items()
     }
     stored, _ = md.checkpoint.read(md.checkpoint.SHIPPED / f"{args.weights}.safetensors")
-    every = sum(w.numel() for w in stored.values())
+    rounded = pack(model.net.state_dict())
     parts: dict[str, list[str]] = defaultdict(list)
     for name in weights:
         parts["all"].append(name)
-        small = 1000 * weights[name].numel() < every
+        small = rounded[name].dtype != torch.int8
         if not small:
             parts["not small"].append(name)
         if stored[name].dtype == torch.int8:
