@@ -2,6 +2,7 @@
 
     python benchmarks/equal_time.py --seconds 300         # all of DEFAULT below, in turn
     python benchmarks/equal_time.py --seconds 300 --recipes ours:compiled:512
+    python benchmarks/equal_time.py --seconds 120 --recipes ours:compiled:256 --betas 0.95,0.999
     python benchmarks/equal_time.py --smoke               # a minute on a processor, no FID
 
 A recipe is library:rung:batch as in train_gpu.py; peers.py says what each does. Time counts from
@@ -9,7 +10,8 @@ the first step on, compilation included, so that a recipe that compiles trains f
 less depends on the compiler's cache, and seconds_first_steps tells. A learning rate that falls
 reaches 0 when the time is up. All are sampled alike, by our DDIM from the same noise, with the last
 weights and with the library's average of them: over so short a run an average may lag behind, and
-the better of the two counts. Needs the data and inception768/ in $MINIDIFF_DATA. Recipes already in
+the better of the two counts. Further arguments are settings of ours, as in `minidiff train`, to
+change one thing at a time. Needs the data and inception768/ in $MINIDIFF_DATA. Recipes already in
 --out (same hardware, torch, seconds, n, seed and precision) are not trained again.
 """
 
@@ -31,6 +33,7 @@ from torch import Tensor
 from train_gpu import head, kept
 
 import minidiff as md
+from minidiff.config import make_config, read_overrides
 from minidiff.data import Images
 from minidiff.distributed import World
 
@@ -135,8 +138,15 @@ def main() -> None:
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--out", default=str(RESULTS / "cifar10_equal_time.json"))
     p.add_argument("--smoke", action="store_true", help="tiny networks, nothing compiled or kept")
-    args = p.parse_args()
+    args, further = p.parse_known_args()
     jobs = [parse(job) for job in args.recipes]
+    try:
+        settings = read_overrides(further)
+        if fixed := {"batch", "ema", "precision", "compile"} & settings.keys():
+            raise ValueError(f"{', '.join(sorted(fixed))}: the recipe's name tells")
+        make_config(settings)
+    except ValueError as error:
+        p.error(str(error))
     if args.smoke:
         jobs = [(library, rung, 4) for library, rung, _ in jobs]
         args.seconds, args.n, args.batch, args.device, args.precision = 0.5, 2, 2, "cpu", "fp32"
@@ -159,14 +169,17 @@ def main() -> None:
     for library, rung, batch in jobs:
         key = {"library": library, "rung": rung, "batch": batch, "seconds": args.seconds}
         key |= {"n": args.n, "seed": args.seed, "precision_of_sampling": args.precision}
-        if any(key.items() <= row.items() for row in result["rows"]):
+        changed = settings if library == "ours" else {}
+        same = (row for row in result["rows"] if row.get("settings", {}) == changed)
+        if any(key.items() <= row.items() for row in same):
             continue
-        row: dict[str, Any] = dict(key)
+        row: dict[str, Any] = key | ({"settings": changed} if changed else {})
         clock = Clock(args.seconds)
         torch.manual_seed(0)
         recipe = None
         try:
-            recipe = RECIPES[library](rung, batch, data, world, args.smoke, clock.share)
+            more = {"settings": changed} if changed else {}
+            recipe = RECIPES[library](rung, batch, data, world, args.smoke, clock.share, **more)
             if args.smoke:
                 check(recipe)
             row |= recipe.size() | train(recipe, clock, world.device)

@@ -12,7 +12,7 @@ over.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from minidiff.compat import unet_to_diffusers
-from minidiff.config import read_config
+from minidiff.config import make_config, read_config
 from minidiff.data import Images
 from minidiff.denoiser import Denoiser
 from minidiff.distributed import World
@@ -67,19 +67,26 @@ class PlainAdamW(torch.optim.AdamW):
 
 
 def ours(
-    rung: str, batch: int, data: Images, world: World, small: bool, share: Callable[[], float]
+    rung: str,
+    batch: int,
+    data: Images,
+    world: World,
+    small: bool,
+    share: Callable[[], float],
+    settings: Mapping[str, Any] | None = None,
 ) -> Recipe:
     """configs/cifar10_h200.py with this batch on each GPU; each rung adds one thing.
 
-    Its learning rate at 512 images a GPU, otherwise growing with the root of that number.
+    Its learning rate at 512 images a GPU, otherwise growing with the root of that number. Settings
+    are those of `minidiff train` and take the place of the file's.
 
     "graphs" replays the compiled step as CUDA graphs, which spares the launch of each kernel.
     """
     level = ("plain", "fused", "bf16", "compiled", "graphs").index(rung)
-    recipe = read_config(CONFIG)
+    recipe = make_config(settings or {}, read_config(CONFIG))
     config = replace(
         recipe,
-        network_options=SMALL if small else recipe.network_options,
+        network_options=recipe.network_options | (SMALL if small else {}),
         batch=batch * world.size,
         lr=recipe.lr * math.sqrt(batch / 512),
         ema=(0.999,),

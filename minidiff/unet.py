@@ -84,7 +84,8 @@ class UNet(nn.Module):
                 self.up.append(Upsample(channels))
         self.norm_out = GroupNorm(c.groups, channels, c.eps)
         self.conv_out = nn.Conv2d(channels, c.out_channels, 3, padding=1)
-        self._initialise()
+        if c.init == "ddpm":
+            self._initialise()
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _initialise(self) -> None:

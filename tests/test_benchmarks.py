@@ -41,8 +41,10 @@ def test_training_speed() -> None:
 
 def test_a_peer_is_sampled_by_its_own_prediction() -> None:
     """In smoke mode equal_time.py compares our view of a network with the library's own x_0."""
-    found = rows("equal_time.py", "--recipes", "diffusers:default:128", "ours:compiled:512")
+    jobs = ("diffusers:default:128", "ours:compiled:512")
+    found = rows("equal_time.py", "--recipes", *jobs, "--betas", "0.95,0.999")
     assert [row["library"] for row in found if "quality" in row] == ["diffusers", "ours"]
+    assert [row.get("settings") for row in found] == [None, {"betas": [0.95, 0.999]}]
 
 
 def printed(script: str) -> str:
