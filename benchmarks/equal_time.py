@@ -135,6 +135,7 @@ def main() -> None:
     p.add_argument("--batch", type=int, default=1000, help="of sampling")
     p.add_argument("--precision", choices=["fp32", "bf16"], default="bf16", help="of sampling")
     p.add_argument("--seed", type=int, default=0, help="of sampling")
+    p.add_argument("--train-seed", type=int, default=0, help="of initial weights and training")
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--out", default=str(RESULTS / "cifar10_equal_time.json"))
     p.add_argument("--smoke", action="store_true", help="tiny networks, nothing compiled or kept")
@@ -168,6 +169,7 @@ def main() -> None:
     result["rows"] = [] if args.smoke else kept(args.out, "rows", result)
     for library, rung, batch in jobs:
         key = {"library": library, "rung": rung, "batch": batch, "seconds": args.seconds}
+        key |= {"train_seed": args.train_seed}
         key |= {"n": args.n, "seed": args.seed, "precision_of_sampling": args.precision}
         changed = settings if library == "ours" else {}
         same = (row for row in result["rows"] if row.get("settings", {}) == changed)
@@ -175,7 +177,7 @@ def main() -> None:
             continue
         row: dict[str, Any] = key | ({"settings": changed} if changed else {})
         clock = Clock(args.seconds)
-        torch.manual_seed(0)
+        torch.manual_seed(args.train_seed)
         recipe = None
         try:
             more = {"settings": changed} if changed else {}

@@ -5,8 +5,8 @@ autocast, channels-last memory, torch.compile, a fused optimizer, a foreach aver
 in ours), and a learning rate that grows with the root of the batch. The networks have about the
 same size, 35.7 million parameters, but not the same work per image: both are in the rows. All take
 their batches from one uint8 tensor on the device, with random flips: a library's own data loader
-could only be slower. A learning rate that falls, falls with `share`, the part of the run that is
-over.
+could only be slower. The seed is torch's (`torch.initial_seed`). A learning rate that falls, falls
+with `share`, the part of the run that is over.
 """
 
 from __future__ import annotations
@@ -87,6 +87,7 @@ def ours(
     config = replace(
         recipe,
         network_options=recipe.network_options | (SMALL if small else {}),
+        seed=torch.initial_seed(),
         batch=batch * world.size,
         lr=recipe.lr * math.sqrt(batch / 512),
         ema=(0.999,),
@@ -286,7 +287,7 @@ def _tune(
 ) -> tuple[Callable[[], Tensor], str, Callable[[], torch.autocast]]:
     """Images, precision and autocast of a peer's step; "tuned" also compiles the network."""
     device = world.device
-    generator = torch.Generator(device).manual_seed(0)
+    generator = torch.Generator(device).manual_seed(torch.initial_seed())
     half = best_precision("auto", device) if tuned else default if device.type == "cuda" else "fp32"
     layout = torch.channels_last if tuned else torch.contiguous_format
     if tuned:
