@@ -12,7 +12,7 @@ reaches 0 when the time is up. All are sampled alike, by our DDIM from the same 
 weights and with the library's average of them: over so short a run an average may lag behind, and
 the better of the two counts. Further arguments are settings of ours, as in `minidiff train`, to
 change one thing at a time. Needs the data and inception768/ in $MINIDIFF_DATA. Recipes already in
---out (same hardware, torch, seconds, n, seed and precision) are not trained again.
+--out (same hardware, torch, seconds, n, seeds, precision and settings) are not trained again.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from minidiff.distributed import World
 
 DEFAULT = "ours:compiled:512 diffusers:default:128 diffusers:tuned:512 lucidrains:default:32"
 SAMPLERS = ((50, 0.0),)  # S and eta
+FIXED = {"batch", "ema", "precision", "compile", "data", "steps", "max_seconds", "decay_lr"}
 COMPILING = 3  # steps after which everything is compiled
 
 
@@ -142,9 +143,11 @@ def main() -> None:
     args, further = p.parse_known_args()
     jobs = [parse(job) for job in args.recipes]
     try:
-        settings = read_overrides(further)
-        if fixed := {"batch", "ema", "precision", "compile"} & settings.keys():
-            raise ValueError(f"{', '.join(sorted(fixed))}: the recipe's name tells")
+        settings = json.loads(json.dumps(read_overrides(further)))  # as --out has them
+        if fixed := FIXED & settings.keys():
+            raise ValueError(f"{', '.join(sorted(fixed))}: not free in a comparison of equal time")
+        if settings and "ours" not in {library for library, _, _ in jobs}:
+            raise ValueError(f"{' '.join(further)}: settings of ours, which is not among --recipes")
         make_config(settings)
     except ValueError as error:
         p.error(str(error))
@@ -169,18 +172,16 @@ def main() -> None:
     result["rows"] = [] if args.smoke else kept(args.out, "rows", result)
     for library, rung, batch in jobs:
         key = {"library": library, "rung": rung, "batch": batch, "seconds": args.seconds}
-        key |= {"train_seed": args.train_seed}
+        key |= {"train_seed": args.train_seed, "settings": settings if library == "ours" else {}}
         key |= {"n": args.n, "seed": args.seed, "precision_of_sampling": args.precision}
-        changed = settings if library == "ours" else {}
-        same = (row for row in result["rows"] if row.get("settings", {}) == changed)
-        if any(key.items() <= row.items() for row in same):
+        if any(key.items() <= row.items() for row in result["rows"]):
             continue
-        row: dict[str, Any] = key | ({"settings": changed} if changed else {})
+        row: dict[str, Any] = dict(key)
         clock = Clock(args.seconds)
         torch.manual_seed(args.train_seed)
         recipe = None
         try:
-            more = {"settings": changed} if changed else {}
+            more = {"settings": settings} if library == "ours" else {}
             recipe = RECIPES[library](rung, batch, data, world, args.smoke, clock.share, **more)
             if args.smoke:
                 check(recipe)

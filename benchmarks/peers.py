@@ -78,15 +78,16 @@ def ours(
     """configs/cifar10_h200.py with this batch on each GPU; each rung adds one thing.
 
     Its learning rate at 512 images a GPU, otherwise growing with the root of that number. Settings
-    are those of `minidiff train` and take the place of the file's.
+    are those of `minidiff train` and take the place of the file's; network_options add to its own.
 
     "graphs" replays the compiled step as CUDA graphs, which spares the launch of each kernel.
     """
     level = ("plain", "fused", "bf16", "compiled", "graphs").index(rung)
-    recipe = make_config(settings or {}, read_config(CONFIG))
+    file = read_config(CONFIG)
+    recipe = make_config(settings or {}, file)
     config = replace(
         recipe,
-        network_options=recipe.network_options | (SMALL if small else {}),
+        network_options=file.network_options | recipe.network_options | (SMALL if small else {}),
         seed=torch.initial_seed(),
         batch=batch * world.size,
         lr=recipe.lr * math.sqrt(batch / 512),

@@ -84,7 +84,7 @@ class UNet(nn.Module):
                 self.up.append(Upsample(channels))
         self.norm_out = GroupNorm(c.groups, channels, c.eps)
         self.conv_out = nn.Conv2d(channels, c.out_channels, 3, padding=1)
-        if c.init == "ddpm":
+        if c.start == "ddpm":
             self._initialise()
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

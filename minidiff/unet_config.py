@@ -24,7 +24,7 @@ class UNetConfig:
     num_classes: 0 is unconditional; otherwise label `num_classes` is the null class, and training
         puts it in place of a label with probability `label_dropout` (classifier-free guidance).
     self_cond: the network also sees its last guess of x_0, given as `x_self` (zeros if not).
-    init: weights to start from: "ddpm" as in Ho et al.'s code, or "torch", those of each layer.
+    start: a fresh network's weights: "ddpm" as in Ho et al.'s code, or "torch", each layer's own.
 
     >>> UNetConfig(size=32, mults=(1, 2, 2, 2)).sizes
     (32, 16, 8, 4)
@@ -49,7 +49,7 @@ class UNetConfig:
     num_classes: int = 0
     label_dropout: float = 0.1
     self_cond: bool = False
-    init: str = "ddpm"
+    start: str = "ddpm"
 
     def __post_init__(self) -> None:
         for name in ("mults", "attention", "linear_attention", "clock"):  # JSON has lists
@@ -77,8 +77,8 @@ class UNetConfig:
                 raise ValueError(
                     f"a level has {channels} channels, not a multiple of head_dim={self.head_dim}"
                 )
-        if self.init not in ("ddpm", "torch"):
-            raise ValueError(f'init must be "ddpm" or "torch", got {self.init!r}')
+        if self.start not in ("ddpm", "torch"):
+            raise ValueError(f'start must be "ddpm" or "torch", got {self.start!r}')
         if self.time not in TIME_FEATURES:
             raise ValueError(f"time must be one of {TIME_FEATURES}, got {self.time!r}")
         if not isinstance(self.clock, (int, float)) and (

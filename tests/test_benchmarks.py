@@ -44,7 +44,7 @@ def test_a_peer_is_sampled_by_its_own_prediction() -> None:
     jobs = ("diffusers:default:128", "ours:compiled:512")
     found = rows("equal_time.py", "--recipes", *jobs, "--betas", "0.95,0.999")
     assert [row["library"] for row in found if "quality" in row] == ["diffusers", "ours"]
-    assert [row.get("settings") for row in found] == [None, {"betas": [0.95, 0.999]}]
+    assert [row["settings"] for row in found] == [{}, {"betas": [0.95, 0.999]}]
 
 
 def printed(script: str) -> str:

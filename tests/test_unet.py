@@ -222,7 +222,7 @@ def test_near_zero_start():
 
 
 def test_start_of_the_layers_own():
-    for layer in UNet.digits(init="torch").modules():
+    for layer in UNet.digits(start="torch").modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):  # uniform in 1/sqrt(fan-in), the last too
             bound = layer.weight[0].numel() ** -0.5
             assert 0.5 * bound < layer.weight.abs().max() <= bound
@@ -353,7 +353,7 @@ def test_errors_for_what_is_not_the_right_kind_of_thing(options, arguments, mess
         ({"width": 48}, "48 channels, not a multiple of groups=32"),
         ({"head_dim": 96}, "128 channels, not a multiple of head_dim=96"),
         ({"time": "fourier"}, "time must be one of .* got 'fourier'"),
-        ({"init": "zeros"}, 'init must be "ddpm" or "torch", got \'zeros\''),
+        ({"start": "zeros"}, 'start must be "ddpm" or "torch", got \'zeros\''),
         ({"time": "random"}, "clock=1/T feeds t/T"),
         ({"time": "random", "clock": torch.zeros(1000)}, "clock must be .*; got Tensor"),
         ({"time": "random", "clock": (1.0,)}, "one number for each t"),
