@@ -39,7 +39,11 @@ from minidiff.distributed import World
 
 DEFAULT = "ours:compiled:512 diffusers:default:128 diffusers:tuned:512 lucidrains:default:32"
 SAMPLERS = ((50, 0.0),)  # S and eta
-FIXED = {"batch", "ema", "precision", "compile", "data", "steps", "max_seconds", "decay_lr"}
+FIXED = {  # a setting of these would have no effect, or be another comparison
+    *("batch", "ema", "precision", "compile"),  # the recipe's name tells
+    *("steps", "max_seconds", "decay_lr"),  # the clock decides
+    *("data", "init"),
+}
 COMPILING = 3  # steps after which everything is compiled
 
 

@@ -9,10 +9,15 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+
+from minidiff.data import Images
+from minidiff.distributed import World
+from minidiff.unet import UNet
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -45,6 +50,47 @@ def test_a_peer_is_sampled_by_its_own_prediction() -> None:
     found = rows("equal_time.py", "--recipes", *jobs, "--betas", "0.95,0.999")
     assert [row["library"] for row in found if "quality" in row] == ["diffusers", "ours"]
     assert [row["settings"] for row in found] == [{}, {"betas": [0.95, 0.999]}]
+
+
+def test_settings_change_our_recipe_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import peers
+
+    data = Images(torch.zeros(8, 3, 32, 32, dtype=torch.uint8), torch.zeros(8).long(), ("black",))
+    world = World(0, 1, torch.device("cpu"))
+    change = {"network_options": {"start": "torch"}}
+
+    def net(settings: dict[str, object], seed: int) -> UNet:
+        torch.manual_seed(seed)
+        recipe = peers.ours("plain", 4, data, world, True, lambda: 0.0, settings)
+        assert isinstance(recipe.net, UNet)
+        return recipe.net
+
+    plain, other = net({}, 0), net(change, 0)
+    assert other.config == replace(plain.config, start="torch")  # the file's options are kept
+    assert other.conv_out.weight.abs().max() > 1e3 * plain.conv_out.weight.abs().max()
+    assert torch.equal(net({}, 0).conv_in.weight, plain.conv_in.weight)
+    assert not torch.equal(net({}, 1).conv_in.weight, plain.conv_in.weight)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["--init", "cifar10"], "init: not free"),
+        (["--steps", "5"], "steps: not free"),
+        (["--betaz", "1"], "did you mean 'betas'"),
+        (["--recipes", "lucidrains:default:32", "--lr", "1"], "settings of ours, which is not"),
+    ],
+)
+def test_settings_without_effect_are_refused(settings: list[str], message: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "benchmarks/equal_time.py", "--smoke", *settings],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 2
+    assert message in run.stderr
 
 
 def printed(script: str) -> str:
