@@ -2,7 +2,7 @@
 
     python benchmarks/equal_time.py --seconds 300         # all of DEFAULT below, in turn
     python benchmarks/equal_time.py --seconds 300 --recipes ours:compiled:512
-    python benchmarks/equal_time.py --seconds 120 --recipes ours:compiled:256 --betas 0.95,0.999
+    python benchmarks/equal_time.py --seconds 120 --recipes ours:compiled:256 --betas 0.9,0.999
     python benchmarks/equal_time.py --smoke               # a minute on a processor, no FID
 
 A recipe is library:rung:batch as in train_gpu.py; peers.py says what each does. Time counts from
