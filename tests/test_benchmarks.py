@@ -4,6 +4,7 @@ Tiny networks on the processor, in processes of their own as a reader would star
 not looked at.
 """
 
+import argparse
 import json
 import math
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import minidiff as md
 from minidiff.data import Images
 from minidiff.distributed import World
 from minidiff.unet import UNet
@@ -93,10 +95,10 @@ def test_settings_without_effect_are_refused(settings: list[str], message: str) 
     assert message in run.stderr
 
 
-def printed(script: str) -> str:
+def printed(script: str, *arguments: str) -> str:
     """What a script prints in smoke mode."""
     run = subprocess.run(
-        [sys.executable, f"benchmarks/{script}", "--smoke"],
+        [sys.executable, f"benchmarks/{script}", "--smoke", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -111,6 +113,46 @@ def test_sampling_of_the_same_weights_gives_the_same_images() -> None:
 
 def test_every_row_of_table2_can_be_trained_and_measured() -> None:
     assert printed("table2.py").count("bits_per_dim") == 8
+
+
+def test_table2_can_be_made_in_parts() -> None:
+    found = printed("table2.py", "--rows", "5", "1").splitlines()
+    assert len(found) == 2
+    assert "'predict': 'eps', 'loss': 'simple', 'variance': 'large'" in found[0]
+    assert "'predict': 'mu', 'loss': 'vlb', 'variance': 'large'" in found[1]
+
+
+def test_recipes_of_improved_ddpm_can_be_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All four, two steps each on noise, the last one from the weights of another."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import iddpm
+
+    noise = Images(
+        torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8),
+        torch.zeros(16).long(),
+        ("noise",),
+    )
+    monkeypatch.setattr(sys.modules["minidiff.train"], "load", lambda *_args, **_more: noise)
+    kept, marked = {}, tmp_path / "marked.safetensors"
+    for recipe in iddpm.RECIPES:
+        init = str(marked) if recipe == "vlb" else ""
+        asked = argparse.Namespace(
+            recipe=recipe, size="tiny", init=init, seconds=60.0, out=tmp_path, device="cpu"
+        )
+        iddpm.train(asked)
+        kept[recipe] = model = md.load_pretrained(tmp_path / f"{recipe}.safetensors")
+        card = md.checkpoint.read_info(tmp_path / f"{recipe}.safetensors")["card"]
+        assert (card["recipe"], card["init"], card["steps"]) == (recipe, init, 2)
+        if recipe == "hybrid":
+            torch.nn.init.ones_(model.net.conv_in.bias)
+            md.save_weights(marked, model)
+    learned = [model.variance for model in kept.values()]
+    assert learned == ["large", "large", "learned", "learned"]
+    for model in kept.values():  # one network for all: its clock runs to 1000 whatever T is
+        assert model.net.config.clock * model.schedule.T == 1000
+    assert (kept["vlb"].net.conv_in.bias - 1).abs().max() < 1e-3  # it began with what it was given
 
 
 def test_a_bound_from_fewer_images_at_late_t_has_the_right_error(
