@@ -10,9 +10,10 @@ the first step on, compilation included, so that a recipe that compiles trains f
 less depends on the compiler's cache, and seconds_first_steps tells. A learning rate that falls
 reaches 0 when the time is up. All are sampled alike, by our DDIM from the same noise, with the last
 weights and with the library's average of them: over so short a run an average may lag behind, and
-the better of the two counts. Further arguments are settings of ours, as in `minidiff train`, to
-change one thing at a time. Needs the data and inception768/ in $MINIDIFF_DATA. Recipes already in
---out (same hardware, torch, seconds, n, seeds, precision and settings) are not trained again.
+the better of the two counts. Further arguments are settings of ours that take the place of those in
+configs/cifar10_minutes.py (network_options add to the file's), to change one thing at a time. Needs
+the data and inception768/ in $MINIDIFF_DATA. Recipes already in --out (same hardware, torch,
+seconds, n, seeds, precision and settings) are not trained again.
 """
 
 from __future__ import annotations

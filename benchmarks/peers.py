@@ -33,7 +33,7 @@ from minidiff.speed import training_flops
 from minidiff.trainer import Trainer, best_precision
 from minidiff.unet import UNet
 
-CONFIG = Path(__file__).resolve().parent.parent / "configs" / "cifar10_h200.py"
+CONFIG = Path(__file__).resolve().parent.parent / "configs" / "cifar10_minutes.py"
 SMALL = {"width": 32, "mults": (1, 2), "blocks": 1, "attention": ()}
 
 
@@ -75,7 +75,7 @@ def ours(
     share: Callable[[], float],
     settings: Mapping[str, Any] | None = None,
 ) -> Recipe:
-    """configs/cifar10_h200.py with this batch on each GPU; each rung adds one thing.
+    """configs/cifar10_minutes.py with this batch on each GPU; each rung adds one thing.
 
     Its learning rate at 512 images a GPU, otherwise growing with the root of that number. Settings
     are those of `minidiff train` and take the place of the file's; network_options add to its own.
@@ -91,7 +91,6 @@ def ours(
         seed=torch.initial_seed(),
         batch=batch * world.size,
         lr=recipe.lr * math.sqrt(batch / 512),
-        ema=(0.999,),
         precision="auto" if level >= 2 else "fp32",
         compile=("", "", "", "default", "reduce-overhead")[level],
     )
@@ -103,12 +102,16 @@ def ours(
     trainer.rate = rate  # type: ignore[method-assign, assignment]
     if rung == "plain":  # one kernel after the other for each parameter
         trainer.optimizer = PlainAdamW(
-            trainer.net.parameters(), lr=config.lr, weight_decay=0.0, foreach=False
+            trainer.net.parameters(),
+            lr=config.lr,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+            foreach=False,
         )
 
         def average(model: nn.Module) -> None:
             for m, p in zip(trainer.ema.shadows[0], model.parameters(), strict=True):
-                m.mul_(0.999).add_(p.detach(), alpha=1e-3)
+                m.mul_(config.ema[0]).add_(p.detach(), alpha=1 - config.ema[0])
 
         trainer.ema.update = average  # type: ignore[method-assign]
     batches = trainer.batches()

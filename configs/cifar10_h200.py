@@ -8,16 +8,12 @@ far. The learning rate falls to 0 at the last step: give --steps what the time a
 shipped weights took four runs, the first of them with dropout, the last with --times bound on four
 GPUs, each from the average of the one before (--init): `python -m minidiff info cifar10` prints the
 commands.
-
-The first began with Ho et al.'s initial weights, and all had beta_1 = 0.9. What is set below made
-better images in four minutes of training (chapter 15, "The same time for everybody"). In a long
-training it was not tried.
 """
 
 data = "cifar10"
 flip = True
 network = "cifar10"
-network_options = {"dropout": 0.0, "start": "torch"}
+network_options = {"dropout": 0.0}
 schedule = "linear"
 T = 1000
 variance = "large"
@@ -27,7 +23,6 @@ batch = 1024
 lr = 6e-4
 warmup = 300
 decay_lr = True
-betas = (0.95, 0.999)
 clip_grad = 1.0
 ema = (0.999, 0.9995)
 seed = 0

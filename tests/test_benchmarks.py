@@ -12,13 +12,16 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import minidiff as md
+from minidiff.config import make_config, read_config
 from minidiff.data import Images
 from minidiff.distributed import World
+from minidiff.trainer import Trainer
 from minidiff.unet import UNet
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,19 +63,44 @@ def test_settings_change_our_recipe_and_nothing_else(monkeypatch: pytest.MonkeyP
 
     data = Images(torch.zeros(8, 3, 32, 32, dtype=torch.uint8), torch.zeros(8).long(), ("black",))
     world = World(0, 1, torch.device("cpu"))
-    change = {"network_options": {"start": "ddpm"}}
+    made = []
 
-    def net(settings: dict[str, object], seed: int) -> UNet:
+    class Kept(Trainer):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            made.append(self)
+
+    monkeypatch.setattr(peers, "Trainer", Kept)
+
+    def ours(settings: dict[str, object], seed: int = 0, rung: str = "plain") -> tuple[UNet, Any]:
         torch.manual_seed(seed)
-        recipe = peers.ours("plain", 4, data, world, True, lambda: 0.0, settings)
+        recipe = peers.ours(rung, 4, data, world, True, lambda: 0.0, settings)
         assert isinstance(recipe.net, UNet)
-        return recipe.net
+        return recipe.net, made[-1].optimizer.param_groups[0]
 
-    plain, other = net({}, 0), net(change, 0)
+    plain, group = ours({})
+    other, _ = ours({"network_options": {"start": "ddpm"}})
     assert other.config == replace(plain.config, start="ddpm")  # the file's options are kept
     assert other.conv_out.weight.abs().max() < 1e-3 * plain.conv_out.weight.abs().max()
-    assert torch.equal(net({}, 0).conv_in.weight, plain.conv_in.weight)
-    assert not torch.equal(net({}, 1).conv_in.weight, plain.conv_in.weight)
+    assert torch.equal(ours({})[0].conv_in.weight, plain.conv_in.weight)
+    assert not torch.equal(ours({}, seed=1)[0].conv_in.weight, plain.conv_in.weight)
+    changed = {"betas": (0.5, 0.6), "weight_decay": 0.1}
+    assert all(group[name] != value for name, value in changed.items())
+    for rung in ("plain", "fused"):
+        _, group = ours(changed, rung=rung)
+        assert {name: group[name] for name in changed} == changed
+
+
+def test_the_recipe_that_was_measured_is_still_the_one_in_its_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """cifar10_equal_time.json names rows by what differs from the file, chapter 15 by the rest."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import peers
+
+    file = make_config({}, read_config(peers.CONFIG))
+    assert file.network_options == {"dropout": 0.0, "start": "torch"}
+    assert (file.betas, file.lr, file.warmup, file.ema) == ((0.95, 0.999), 6e-4, 300, (0.999,))
 
 
 @pytest.mark.parametrize(
