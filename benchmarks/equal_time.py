@@ -12,8 +12,9 @@ reaches 0 when the time is up. All are sampled alike, by our DDIM from the same 
 weights and with the library's average of them: over so short a run an average may lag behind, and
 the better of the two counts. Further arguments are settings of ours that take the place of those in
 configs/cifar10_minutes.py (network_options add to the file's), to change one thing at a time. Needs
-the data and inception768/ in $MINIDIFF_DATA. Recipes already in --out (same hardware, torch,
-seconds, n, seeds, precision and settings) are not trained again.
+the data and inception768/ in $MINIDIFF_DATA. Recipes already in --out (same seconds, n,
+seeds, precision and settings) are not trained again; a file of other hardware or another torch is
+refused.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from peers import RECIPES, Recipe, parse
 from record import RESULTS, save
 from tables import quality, samples
 from torch import Tensor
-from train_gpu import head, kept
+from train_gpu import head, resumed
 
 import minidiff as md
 from minidiff.config import make_config, read_overrides
@@ -173,8 +174,8 @@ def main() -> None:
     measure = (
         (lambda images: {"mean": float(images.float().mean())}) if args.smoke else quality(args)
     )
-    result = head(world)
-    result["rows"] = [] if args.smoke else kept(args.out, "rows", result)
+    made = head(world)
+    result = made | {"rows": []} if args.smoke else resumed(args.out, "rows", made)
     for library, rung, batch in jobs:
         key = {"library": library, "rung": rung, "batch": batch, "seconds": args.seconds}
         key |= {"train_seed": args.train_seed, "settings": settings if library == "ours" else {}}

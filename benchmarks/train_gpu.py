@@ -10,8 +10,8 @@ A job is library:rung:batch, the batch of one GPU and one forward pass; peers.py
 are. Every job does the whole step: batch from a uint8 tensor on the device with random flips,
 noise, loss, gradient, clipping where the library clips, optimizer, average. MFU: 3 x the FLOPs of a
 forward pass of the job's own network x images/s, as a share of a bf16 matrix product measured in
-the same run. Rows already in --out (same hardware and torch) are not measured again, except those
-that failed.
+the same run. Rows already in --out are not measured again, except those that failed; a file of
+other hardware or another torch is refused.
 """
 
 from __future__ import annotations
@@ -51,15 +51,26 @@ def head(world: World) -> dict[str, Any]:
     return made
 
 
-def kept(path: str | Path, rows: str, made: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of an earlier file from the same hardware and torch; failed ones are left out."""
+def resumed(path: str | Path, rows: str, made: dict[str, Any]) -> dict[str, Any]:
+    """`made` with the rows, notes and commands that the file has already; failed rows are left out.
+
+    A file of other hardware or another torch is not written over: that is an error.
+    """
     if not Path(path).exists():
-        return []
+        return made | {rows: []}
     old = json.loads(Path(path).read_text())
-    same = all(old.get(k) == made[k] for k in ("hardware", "processes"))
-    if not same or old["versions"]["torch"] != made["versions"]["torch"]:
-        return []
-    return [row for row in old[rows] if "error" not in row]
+    for what, there, here in (
+        ("hardware", old["hardware"], made["hardware"]),
+        ("processes", old["processes"], made["processes"]),
+        ("torch", old["versions"]["torch"], made["versions"]["torch"]),
+    ):
+        if there != here:
+            raise SystemExit(
+                f"{path} was measured with {what} {there}, here {here}: name another --out"
+            )
+    good = [row for row in old[rows] if "error" not in row]
+    both = {"command": f"{old['command']}; {made['command']}", rows: good}
+    return old | made | both | {"versions": old["versions"] | made["versions"]}
 
 
 def measure(recipe: Recipe, world: World, seconds: float) -> dict[str, Any]:
@@ -123,8 +134,8 @@ def main() -> None:
         labels = torch.zeros(n, dtype=torch.long, device=world.device)
         data = Images(pixels, labels, ("noise",), "uniform noise, the size of CIFAR-10")
         peak = peak_flops(world.device) if cuda else None
-        result = head(world)
-        result["runs"] = [] if args.smoke else kept(args.out, "runs", result)
+        made = head(world)
+        result = made | {"runs": []} if args.smoke else resumed(args.out, "runs", made)
         for library, rung, batch in jobs:
             run: dict[str, Any] = {"library": library, "rung": rung, "batch": batch}
             if any(run.items() <= row.items() for row in result["runs"]):

@@ -49,6 +49,24 @@ def test_training_speed() -> None:
     assert len({row["forward_flops_per_image"] for row in found}) == 1
 
 
+def test_results_go_on_where_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import train_gpu
+
+    path = tmp_path / "out.json"
+    made = {"command": "b", "hardware": "a card", "processes": 1, "versions": {"torch": "2"}}
+    assert train_gpu.resumed(path, "runs", made) == made | {"runs": []}
+    runs = [{"batch": 1}, {"batch": 2, "error": "out of memory"}]
+    versions = {"torch": "2", "diffusers": "1"}
+    old = made | {"command": "a", "note": "hot", "versions": versions, "runs": runs}
+    path.write_text(json.dumps(old))
+    assert train_gpu.resumed(path, "runs", made) == old | {"command": "a; b", "runs": runs[:1]}
+    with pytest.raises(SystemExit, match="hardware a card, here a processor: name another --out"):
+        train_gpu.resumed(path, "runs", made | {"hardware": "a processor"})
+    with pytest.raises(SystemExit, match="torch 2, here 3"):
+        train_gpu.resumed(path, "runs", made | {"versions": {"torch": "3"}})
+
+
 def test_a_peer_is_sampled_by_its_own_prediction() -> None:
     """In smoke mode equal_time.py compares our view of a network with the library's own x_0."""
     jobs = ("diffusers:default:128", "ours:compiled:512")
