@@ -114,13 +114,13 @@ def measured() -> str:
         for r in rows
         if (r["sampler"], r["NFE"]) == ("ddim", 100)
     }
-    short = [r for r in result("cifar10_equal_time")["rows"] if r["seconds"] == 240]
+    timed = [r for r in result("cifar10_equal_time")["rows"] if r["seconds"] == 240]
     as_in_file: dict[tuple[str, str, int], list[Any]] = {}  # seed by seed
-    for r in short:
+    for r in timed:
         if not r["settings"]:
             as_in_file.setdefault((r["library"], r["rung"], r["batch"]), []).append(r)
     paper = {"network_options": {"start": "ddpm"}, "betas": [0.9, 0.999]}
-    (before,) = (r for r in short if (r["settings"], r["batch"]) == (paper, 512))
+    (before,) = (r for r in timed if (r["settings"], r["batch"]) == (paper, 512))
 
     def reached(r: Any) -> float:
         return min(q["FID-768"] for q in r["quality"])
@@ -171,8 +171,8 @@ def measured() -> str:
         f"{spread(tuned)}; the default recipes of diffusers and of lucidrains "
         f"{reached(plain):.2f} and {reached(lucid):.2f} (one run each). With the paper's initial "
         "weights and Adam's β₁ of 0.9, in place of PyTorch's initial weights and 0.95, ours "
-        f"reached {reached(before):.2f} (one run; {before['seconds_first_steps']:.0f} s). "
-        f"{before['n']:,} samples each."
+        f"reached {reached(before):.2f} (one run, compiling {before['seconds_first_steps']:.0f} s)."
+        f" {before['n']:,} samples each."
     )
 
 
