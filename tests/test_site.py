@@ -250,8 +250,8 @@ def test_a_wide_figure_scrolls_by_keyboard_on_a_phone_only(visit) -> None:
         tab.wait_for_timeout(600)  # as above
         assert figure.get_attribute("tabindex") == stop
     figure.focus()
-    tab.keyboard.press("ArrowRight")
-    assert figure.evaluate("e => e.scrollLeft") > 0
+    tab.keyboard.press("ArrowRight")  # the browser scrolls with its next frame, not at once
+    tab.wait_for_function("e => e.scrollLeft > 0", arg=figure.element_handle(), timeout=5000)
 
 
 def test_search_finds_a_word(visit) -> None:
