@@ -31,7 +31,7 @@ def main() -> None:
     """Measure, and draw."""
     result = provenance("cpu")
     with tempfile.TemporaryDirectory() as run:
-        config = str(RESULTS.parent / "configs" / "digits.py")
+        config = str(RESULTS.parent / "minidiff" / "configs" / "digits.py")
         result["training_seconds"] = seconds(
             "-m", "minidiff", "train", config, "--out", run, *QUIET
         )

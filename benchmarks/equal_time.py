@@ -35,9 +35,9 @@ from torch import Tensor
 from train_gpu import head, resumed
 
 import minidiff as md
-from minidiff.config import make_config, read_overrides
-from minidiff.data import Images
-from minidiff.distributed import World
+from minidiff.data.sets import Images
+from minidiff.engine.config import make_config, read_overrides
+from minidiff.engine.distributed import World
 
 DEFAULT = "ours:compiled:512 diffusers:default:128 diffusers:tuned:512 lucidrains:default:32"
 SAMPLERS = ((50, 0.0),)  # S and eta

@@ -29,9 +29,9 @@ from tables import Table, bound, quality, samples, weights_digest
 from torch import Tensor
 
 import minidiff as md
-from minidiff.config import TrainConfig, make_config
+from minidiff.data.images import from_uint8
 from minidiff.denoiser import Denoiser
-from minidiff.images import from_uint8
+from minidiff.engine.config import TrainConfig, make_config
 from minidiff.losses import loss_simple, loss_vlb
 from minidiff.timesteps import LossAwareTimes
 

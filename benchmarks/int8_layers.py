@@ -21,9 +21,9 @@ from tables import weights_digest
 from torch import Tensor
 
 import minidiff as md
-import minidiff.checkpoint
-from minidiff.images import from_uint8
-from minidiff.int8 import pack
+from minidiff.data.images import from_uint8
+from minidiff.engine import checkpoint
+from minidiff.engine.int8 import pack
 
 TIMES = (1000, 950, 900, 700, 400, 50)
 JOINED = ("all", "not small", "stored in 8 bits")
@@ -56,7 +56,7 @@ def main() -> None:
         name: w.detach().flatten(1).abs().amax(1).view(-1, *[1] * (w.ndim - 1)) / 127
         for name, w in weights.items()
     }
-    stored, _ = md.checkpoint.read(md.checkpoint.SHIPPED / f"{args.weights}.safetensors")
+    stored, _ = checkpoint.read(checkpoint.SHIPPED / f"{args.weights}.safetensors")
     rounded = pack(model.net.state_dict())
     parts: dict[str, list[str]] = defaultdict(list)
     for name in weights:

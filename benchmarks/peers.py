@@ -22,18 +22,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from minidiff.compat import unet_to_diffusers
-from minidiff.config import make_config, read_config
-from minidiff.data import Images
+from minidiff.data.sets import Images
 from minidiff.denoiser import Denoiser
-from minidiff.distributed import World
-from minidiff.ema import EMA
+from minidiff.engine.config import make_config, read_config
+from minidiff.engine.distributed import World
+from minidiff.engine.ema import EMA
+from minidiff.engine.speed import training_flops
+from minidiff.engine.trainer import Trainer, best_precision
 from minidiff.schedule import Schedule
-from minidiff.speed import training_flops
-from minidiff.trainer import Trainer, best_precision
-from minidiff.unet import UNet
+from minidiff.unet.compat import unet_to_diffusers
+from minidiff.unet.network import UNet
 
-CONFIG = Path(__file__).resolve().parent.parent / "configs" / "cifar10_minutes.py"
+CONFIG = Path(__file__).resolve().parent.parent / "minidiff" / "configs" / "cifar10_minutes.py"
 SMALL = {"width": 32, "mults": (1, 2), "blocks": 1, "attention": ()}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from minidiff.atomic import write_whole
+from minidiff.data.files import write_whole
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 

@@ -26,9 +26,9 @@ from tables import Table, autocast, quality
 from torch import Tensor, nn
 
 import minidiff as md
-from minidiff.checkpoint import save_weights
-from minidiff.compat import unet_to_diffusers
-from minidiff.images import to_uint8
+from minidiff.data.images import to_uint8
+from minidiff.engine.checkpoint import save_weights
+from minidiff.unet.compat import unet_to_diffusers
 
 Walk = Callable[[int, torch.Generator], Tensor]  # (batch size, generator) -> images in [-1, 1]
 SAME = 1e-3  # float32: two programs may differ by this much in [-1, 1], 1/8 of a grey level

@@ -22,9 +22,9 @@ from record import RESULTS
 from tables import Table, bound, samples
 
 import minidiff as md
-from minidiff.config import TrainConfig, make_config, read_config
-from minidiff.images import from_uint8
-from minidiff.metrics import evaluate
+from minidiff.data.images import from_uint8
+from minidiff.engine.config import TrainConfig, make_config, read_config
+from minidiff.measure.metrics import evaluate
 
 ROWS = (  # predict, loss, variance: first the paper's six, in its order
     ("mu", "vlb", "diagonal"),
@@ -59,7 +59,8 @@ def config(args: argparse.Namespace, changes: dict[str, Any]) -> TrainConfig:
             "blocks": 1,
             "groups": 8,
         }
-    return make_config(same | changes, read_config(RESULTS.parent / "configs" / "digits.py"))
+    digits = RESULTS.parent / "minidiff" / "configs" / "digits.py"
+    return make_config(same | changes, read_config(digits))
 
 
 def row(args: argparse.Namespace, c: TrainConfig) -> dict[str, Any]:

@@ -29,10 +29,10 @@ from record import located, provenance, save
 from torch import Tensor
 
 import minidiff as md
-import minidiff.checkpoint
-from minidiff.images import from_uint8, to_uint8
-from minidiff.int8 import pack, unpack
-from minidiff.metrics import evaluate
+from minidiff.data.images import from_uint8, to_uint8
+from minidiff.engine import checkpoint
+from minidiff.engine.int8 import pack, unpack
+from minidiff.measure.metrics import evaluate
 
 ETAS: list[float | str] = [0.0, 0.2, 0.5, 1.0, "hat"]
 LATE = 50
@@ -72,11 +72,11 @@ def weights_digest(weights: str) -> str:
     """sha256 of the tensors that `load_pretrained` would read, whatever their model card says."""
     path = Path(weights)
     if path.is_dir():
-        path = md.checkpoint.latest(path)
+        path = checkpoint.latest(path)
     elif not path.exists():
-        path = md.checkpoint.SHIPPED / f"{weights}.safetensors"
+        path = checkpoint.SHIPPED / f"{weights}.safetensors"
     digest = hashlib.sha256()
-    for name, tensor in sorted(md.checkpoint.read(path)[0].items()):
+    for name, tensor in sorted(checkpoint.read(path)[0].items()):
         digest.update(name.encode() + tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 

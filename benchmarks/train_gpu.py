@@ -29,9 +29,9 @@ import torch
 from peers import RECIPES, Recipe, parse
 from record import RESULTS, provenance, save
 
-from minidiff.data import Images
-from minidiff.distributed import World, processes
-from minidiff.speed import peak_flops
+from minidiff.data.sets import Images
+from minidiff.engine.distributed import World, processes
+from minidiff.engine.speed import peak_flops
 
 PACKAGES = ("diffusers", "denoising-diffusion-pytorch", "ema-pytorch", "smalldiffusion")
 JOBS = (

@@ -16,8 +16,8 @@ import diffusers
 import torch
 from record import provenance, save
 
-from minidiff.compat import unet_from_diffusers, unet_to_diffusers
-from minidiff.unet import UNet
+from minidiff.unet.compat import unet_from_diffusers, unet_to_diffusers
+from minidiff.unet.network import UNet
 
 
 def main() -> None:

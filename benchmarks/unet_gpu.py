@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from minidiff.blocks import GroupNorm
-from minidiff.compat import unet_to_diffusers
-from minidiff.unet import UNet
+from minidiff.unet.blocks import GroupNorm
+from minidiff.unet.compat import unet_to_diffusers
+from minidiff.unet.network import UNet
 
 MODES = ("eager", "bf16", "compiled")
 

@@ -21,31 +21,16 @@ try:
 except ImportError as error:
     raise ImportError("minidiff needs PyTorch: pip install torch") from error
 
-from minidiff.checkpoint import load_pretrained, load_weights, save_weights
-from minidiff.config import TrainConfig
-from minidiff.denoiser import Denoiser, Prediction, guide
-from minidiff.elbo import (
-    Elbo,
-    bits_per_dim,
-    decoder_nll,
-    elbo,
-    gamma,
-    j_term,
-    prior_kl,
-    vlb_term,
-)
-from minidiff.ema import EMA
+from minidiff.bound import Elbo, bits_per_dim, decoder_nll, elbo, prior_kl, vlb_term
+from minidiff.denoiser import Denoiser, Prediction
+from minidiff.engine.checkpoint import load_pretrained, load_weights, save_weights
+from minidiff.engine.config import TrainConfig
+from minidiff.engine.ema import EMA
+from minidiff.engine.loop import train
+from minidiff.guidance import guide
 from minidiff.likelihood import Likelihood, dequantize, log_likelihood
-from minidiff.losses import (
-    loss_gamma,
-    loss_hybrid,
-    loss_score,
-    loss_simple,
-    loss_vlb,
-    weights_min_snr,
-    weights_p2,
-    weights_vlb,
-)
+from minidiff.losses import loss_gamma, loss_hybrid, loss_score, loss_simple, loss_vlb
+from minidiff.objective import gamma, j_term
 from minidiff.ode import decode, encode, predict_at, solve, solve_adaptive, velocity
 from minidiff.parameterize import convert, from_x0, to_x0_eps
 from minidiff.process import (
@@ -61,9 +46,11 @@ from minidiff.process import (
 )
 from minidiff.samplers import Step, ancestral, ddim, interpolate, lerp, slerp
 from minidiff.schedule import Schedule
-from minidiff.timesteps import BoundTimes, LossAwareTimes, StratifiedTimes, UniformTimes, tau
-from minidiff.train import train
-from minidiff.unet import UNet, UNetConfig
+from minidiff.spacing import tau
+from minidiff.timesteps import BoundTimes, LossAwareTimes, StratifiedTimes, UniformTimes
+from minidiff.unet.config import UNetConfig
+from minidiff.unet.network import UNet
+from minidiff.weighting import weights_min_snr, weights_p2, weights_vlb
 
 __version__ = "0.1.0"
 
@@ -130,13 +117,21 @@ __all__ = [
     "weights_vlb",
 ]
 
-_ROOMS = ("compat", "data", "features", "metrics", "plots", "toy")
+# Rooms that need more than torch (plots: matplotlib, data: scikit-learn) open when entered.
+_ROOMS = {
+    "checkpoint": "minidiff.engine.checkpoint",
+    "compat": "minidiff.unet.compat",
+    "data": "minidiff.data",
+    "features": "minidiff.measure.features",
+    "metrics": "minidiff.measure.metrics",
+    "plots": "minidiff.plots",
+    "toy": "minidiff.toy",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Rooms that need more than torch (plots: matplotlib, data: scikit-learn) open when entered."""
     if name in _ROOMS:
-        return importlib.import_module(f"minidiff.{name}")
+        return importlib.import_module(_ROOMS[name])
     raise AttributeError(f"module 'minidiff' has no attribute {name!r}")
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from minidiff.parameterize import check_kind, from_x0, to_x0_eps
-from minidiff.process import Gaussian, cast, check_index, check_pair, check_state, posterior
+from minidiff.process import Gaussian, cast, check_index, check_state, posterior
 from minidiff.schedule import Schedule
 
 VARIANCES = ("small", "large", "learned", "diagonal")
@@ -169,56 +169,6 @@ class Denoiser(nn.Module):
         assert values is not None
         fraction = (values.double() + 1) / 2
         return (fraction * large.log() + (1 - fraction) * small.log()).exp()
-
-
-class guide(Denoiser):
-    """Classifier-free guidance: eps = (1 + w) eps(x_t, y) - w eps(x_t, no label).
-
-    Ho & Salimans 2022, eq. (6). A Denoiser with its labels bound: any sampler takes it. Both
-    predictions come from one batch of twice the size. w = 0 is the conditional model itself.
-
-    model: a Denoiser whose network takes `labels`; labels: (B,) long, 0..num_classes-1;
-    null: the label that stands for "none" (default: the network's num_classes).
-
-    >>> net = lambda x, t, labels: labels.float().reshape(-1, 1).expand_as(x)
-    >>> model = Denoiser(net, Schedule.linear(1000), clip=False)
-    >>> guided = guide(model, torch.tensor([3]), w=1.0, null=10)
-    >>> guided(torch.zeros(1, 2), 500).eps.tolist()  # 2 * 3 - 10
-    [[-4.0, -4.0]]
-    """
-
-    def __init__(
-        self, model: Denoiser, labels: Tensor, w: float = 0.0, null: int | None = None
-    ) -> None:
-        super().__init__(model.net, model.schedule, model.predict, model.variance, model.clip)
-        if null is None:
-            config = getattr(model.net, "config", None)
-            null = getattr(config, "num_classes", None)
-            if not null:  # 0 classes: a network without labels
-                raise ValueError(
-                    "guide needs a network that was trained with labels (num_classes is not set); "
-                    "give null=<the label that means none> for a network of your own"
-                )
-        self.labels = labels
-        self.w = w
-        self.null = null
-        self.train(model.training)
-
-    def _ask(
-        self, xt: Tensor, t: int | Tensor, cond: dict[str, Any]
-    ) -> tuple[Tensor, Tensor | None]:
-        labels = self.labels.to(xt.device)
-        check_pair(xt[:, 0].flatten(1)[:, 0] if xt.ndim > 2 else xt[:, 0], labels, "labels")
-        if self.w == 0:
-            return super()._ask(xt, t, {**cond, "labels": labels})
-        both = torch.cat([labels, torch.full_like(labels, self.null)])
-        t2 = t if isinstance(t, int) or t.numel() == 1 else torch.cat([t, t])
-        cond2 = {k: torch.cat([v, v]) if isinstance(v, Tensor) else v for k, v in cond.items()}
-        out, values = super()._ask(torch.cat([xt, xt]), t2, {**cond2, "labels": both})
-        with_label, without = out.chunk(2)
-        # Affine in the prediction at fixed x_t, so guiding eps, x0 or v is the same thing.
-        guided = (1 + self.w) * with_label - self.w * without
-        return guided, None if values is None else values.chunk(2)[0]
 
 
 def _at_least(t: int | Tensor, low: int) -> int | Tensor:

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from minidiff.bound import vlb_term
 from minidiff.denoiser import Denoiser, Prediction
-from minidiff.elbo import vlb_term
 from minidiff.process import cast, check_state, diffuse, randn
 from minidiff.schedule import Schedule
 
@@ -139,41 +139,6 @@ def loss_score(
 
 
 # ------------------------------------------------------- weights gamma_t of L_gamma, indexed by t
-
-
-def weights_vlb(schedule: Schedule, variance: str = "small") -> Tensor:
-    """gamma_t that turns L_gamma into L_{t-1} in nats per dimension (Ho et al. 2020, eq. (12)).
-
-    beta_t^2 / (2 sigma_t^2 alpha_t (1 - alpha_bar_t)); sigma_t^2 is beta_tilde_t ("small") or
-    beta_t ("large"), and beta_tilde_2 at t = 1, as in `Denoiser`.
-
-    >>> w = weights_vlb(Schedule.linear(1000))
-    >>> bool(w[1] > w[1000])
-    True
-    """
-    if variance not in ("small", "large"):
-        raise ValueError(f'variance must be "small" or "large", got {variance!r}')
-    var = (schedule.beta_tilde if variance == "small" else schedule.beta).clone()
-    var[:2] = schedule.beta_tilde[2]
-    return schedule.beta**2 / (2 * var * schedule.alpha * (1 - schedule.alpha_bar)).clamp(1e-300)
-
-
-def weights_p2(schedule: Schedule, k: float = 1.0, power: float = 1.0) -> Tensor:
-    """1 / (k + SNR_t)^power (Choi et al. 2022, P2 weighting, for the eps loss).
-
-    >>> float(weights_p2(Schedule.linear(1000))[1000].round(decimals=3))
-    1.0
-    """
-    return (k + schedule.snr) ** -power
-
-
-def weights_min_snr(schedule: Schedule, limit: float = 5.0) -> Tensor:
-    """min(SNR_t, limit) / SNR_t (Hang et al. 2023, min-SNR-gamma, for the eps loss).
-
-    >>> float(weights_min_snr(Schedule.linear(1000))[1000])
-    1.0
-    """
-    return limit / schedule.snr.clamp(min=limit)
 
 
 # ---------------------------------------------------------------------------------- inside

@@ -17,7 +17,7 @@ from torch import Tensor
 from minidiff.denoiser import Denoiser, Prediction
 from minidiff.process import cast, check_finite, check_state
 from minidiff.samplers import Step
-from minidiff.timesteps import check_tau, tau
+from minidiff.spacing import check_tau, tau
 
 Field = Callable[[Tensor, float], Tensor]
 SOLVERS = ("euler", "heun", "rk4", "dpm++")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from minidiff.images import to_uint8
+from minidiff.data.images import to_uint8
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -26,7 +26,7 @@ from minidiff.process import (
     posterior,
     randn,
 )
-from minidiff.timesteps import check_tau
+from minidiff.spacing import check_tau
 
 
 class Step(NamedTuple):

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minidiff.config import TrainConfig
-from minidiff.data import load
+from minidiff.data.sets import load
 from minidiff.denoiser import Denoiser
-from minidiff.distributed import World, processes
-from minidiff.generate import Sampling, generate
-from minidiff.train import save, train
-from minidiff.trainer import Trainer
+from minidiff.engine.config import TrainConfig
+from minidiff.engine.distributed import World, processes
+from minidiff.engine.generate import Sampling, generate
+from minidiff.engine.loop import save, train
+from minidiff.engine.trainer import Trainer
 
 CONFIG = TrainConfig(
     network_options={"width": 8, "mults": (1,), "attention": (), "blocks": 1, "dropout": 0.0},

@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 import torch._dynamo  # every optimizer imports it: let it be done before the forks
 
-from minidiff.checkpoint import latest, read
-from minidiff.config import TrainConfig
-from minidiff.data import load
-from minidiff.train import train
+from minidiff.data.sets import load
+from minidiff.engine.checkpoint import latest, read
+from minidiff.engine.config import TrainConfig
+from minidiff.engine.loop import train
 
 CONFIG = TrainConfig(
     network_options={"width": 8, "mults": (1,), "attention": (), "blocks": 1, "dropout": 0.1},

@@ -18,11 +18,11 @@ import pytest
 import torch
 
 import minidiff as md
-from minidiff.config import make_config, read_config
-from minidiff.data import Images
-from minidiff.distributed import World
-from minidiff.trainer import Trainer
-from minidiff.unet import UNet
+from minidiff.data.sets import Images
+from minidiff.engine.config import make_config, read_config
+from minidiff.engine.distributed import World
+from minidiff.engine.trainer import Trainer
+from minidiff.unet.network import UNet
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -180,7 +180,7 @@ def test_recipes_of_improved_ddpm_can_be_trained(
         torch.zeros(16).long(),
         ("noise",),
     )
-    monkeypatch.setattr(sys.modules["minidiff.train"], "load", lambda *_args, **_more: noise)
+    monkeypatch.setattr(sys.modules["minidiff.engine.loop"], "load", lambda *_args, **_more: noise)
     kept, marked = {}, tmp_path / "marked.safetensors"
     for recipe in iddpm.RECIPES:
         init = str(marked) if recipe == "vlb" else ""

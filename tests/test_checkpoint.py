@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from minidiff.checkpoint import (
+from minidiff.denoiser import Denoiser
+from minidiff.engine.checkpoint import (
     CheckpointError,
     available,
     latest,
@@ -21,10 +22,9 @@ from minidiff.checkpoint import (
     save_weights,
     write,
 )
-from minidiff.denoiser import Denoiser
-from minidiff.int8 import pack
+from minidiff.engine.int8 import pack
 from minidiff.schedule import Schedule
-from minidiff.unet import UNet
+from minidiff.unet.network import UNet
 
 
 def _model(seed: int = 0, **changes: object) -> Denoiser:
@@ -231,7 +231,7 @@ def test_a_full_disk_leaves_the_older_file(tmp_path: Path) -> None:
     write(path, {"w": torch.ones(10)}, {"version": "old"})
     code = f"""
 import resource, torch
-from minidiff.checkpoint import CheckpointError, write
+from minidiff.engine.checkpoint import CheckpointError, write
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 try:
     write({str(path)!r}, {{"w": torch.ones(100_000)}}, {{"version": "new"}})
@@ -288,7 +288,7 @@ def test_killed_in_the_middle_of_a_write(tmp_path: Path) -> None:
     write(path, {"w": torch.zeros(1)}, {"n": 0})
     code = f"""
 import torch
-from minidiff.checkpoint import write
+from minidiff.engine.checkpoint import write
 for n in range(1, 10**9):
     write({str(path)!r}, {{"w": torch.full((200_000,), n)}}, {{"n": n}})
     print(n, flush=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from minidiff.cli import main
-from minidiff.config import TrainConfig
+from minidiff.cli.parser import main
+from minidiff.engine.config import TrainConfig
 
 QUICK = ["--log_every", "2", "--sample_every", "0", "--validate_every", "0", "--batch", "8"]
 CONFIG = '''"""A tiny run."""
@@ -57,9 +57,9 @@ def test_sample(run: Path, tmp_path: Path, name: str) -> None:
 
 
 def test_samples_do_not_depend_on_how_many_are_drawn_at_once(run: Path, tmp_path: Path) -> None:
-    from minidiff.checkpoint import load_pretrained
-    from minidiff.distributed import World
-    from minidiff.generate import Sampling, generate
+    from minidiff.engine.checkpoint import load_pretrained
+    from minidiff.engine.distributed import World
+    from minidiff.engine.generate import Sampling, generate
 
     model, one = load_pretrained(run), World(0, 1, torch.device("cpu"))
     for how in (Sampling(steps=4), Sampling(steps=4, sampler="ancestral")):

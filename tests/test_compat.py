@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from minidiff import compat
-from minidiff.names import PORT, their_names
-from minidiff.unet import UNet, UNetConfig
+from minidiff.unet import compat
+from minidiff.unet.names import PORT, their_names
+from minidiff.unet.network import UNet, UNetConfig
 
 CONFIGS = {
     "cifar10": UNetConfig(dropout=0.0),

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from minidiff import data
-from minidiff.data import Folder, Images, from_uint8, load, to_uint8
-from minidiff.download import DownloadError, check, fetch
+from minidiff.data import sets
+from minidiff.data.download import DownloadError, check, fetch
+from minidiff.data.sets import Folder, Images, from_uint8, load, to_uint8
 
 BODY = np.random.RandomState(0).bytes(300_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -207,10 +207,10 @@ def tiny_mnist(tmp_path, monkeypatch):
     blobs = [idx(a) for a in arrays * 2]
     digests = tuple(hashlib.md5(b).hexdigest() for b in blobs)
     monkeypatch.setitem(
-        data._IDX, "mnist", ("mnist", "http://127.0.0.1:9/", tuple("0123456"), digests)
+        sets._IDX, "mnist", ("mnist", "http://127.0.0.1:9/", tuple("0123456"), digests)
     )
     (tmp_path / "mnist").mkdir()
-    for name, blob in zip(data._IDX_FILES, blobs, strict=True):
+    for name, blob in zip(sets._IDX_FILES, blobs, strict=True):
         (tmp_path / "mnist" / name).write_bytes(blob)
     return tmp_path, arrays
 
@@ -232,7 +232,7 @@ def test_idx_files(tiny_mnist, monkeypatch):
 @pytest.mark.parametrize("damage", [lambda b: b[:-5], lambda b: b[:50] + b"!" + b[51:]])
 def test_a_damaged_file_is_refused(tiny_mnist, damage):
     root, _ = tiny_mnist
-    path = root / "mnist" / data._IDX_FILES[0]
+    path = root / "mnist" / sets._IDX_FILES[0]
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DownloadError, match=r"train-images-idx3-ubyte.gz is damaged or altered"):
         load("mnist", root=root)
@@ -240,7 +240,7 @@ def test_a_damaged_file_is_refused(tiny_mnist, damage):
 
 def test_a_partial_file_is_not_mistaken_for_a_whole_one(tiny_mnist):
     root, _ = tiny_mnist
-    path = root / "mnist" / data._IDX_FILES[0]
+    path = root / "mnist" / sets._IDX_FILES[0]
     path.rename(path.with_name(path.name + ".part"))
     with pytest.raises(DownloadError, match=r"cannot reach.*get train-images-idx3-ubyte.gz"):
         load("mnist", root=root)
@@ -263,7 +263,7 @@ def test_cifar10_archive_and_mosaics_agree(tmp_path, monkeypatch):
     pixels = rng.randint(0, 4, (5000, 3, 32, 32)).astype(np.uint8)
     labels = rng.randint(0, 10, 5000).astype(np.uint8)
     digest = hashlib.sha256(labels.tobytes() + pixels.tobytes()).hexdigest()
-    monkeypatch.setitem(data._CIFAR_SHA256, "test", digest)
+    monkeypatch.setitem(sets._CIFAR_SHA256, "test", digest)
 
     record = np.concatenate([labels[:, None], pixels.reshape(5000, -1)], 1).tobytes()
     archive = tmp_path / "a" / "cifar10" / "cifar-10-binary.tar.gz"
@@ -272,7 +272,7 @@ def test_cifar10_archive_and_mosaics_agree(tmp_path, monkeypatch):
         info = tarfile.TarInfo("cifar-10-batches-bin/test_batch.bin")
         info.size = len(record)
         tar.addfile(info, io.BytesIO(record))
-    monkeypatch.setattr(data, "_CIFAR_MD5", hashlib.md5(archive.read_bytes()).hexdigest())
+    monkeypatch.setattr(sets, "_CIFAR_MD5", hashlib.md5(archive.read_bytes()).hexdigest())
 
     folder = tmp_path / "b" / "cifar10"
     folder.mkdir(parents=True)
@@ -314,7 +314,7 @@ def test_folder_of_images(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="no test images"):
         load(tmp_path, "test")
 
-    monkeypatch.setattr(data, "_IN_MEMORY", 0)  # too big: streamed
+    monkeypatch.setattr(sets, "_IN_MEMORY", 0)  # too big: streamed
     folder = load(tmp_path)
     assert isinstance(folder, Folder)
     x0, labels = folder.batch([0, 2])
@@ -386,7 +386,7 @@ def test_labels_mean_the_same_in_both_splits(tmp_path):
 def test_streaming_leaves_the_random_state_of_the_run_alone(tmp_path, monkeypatch):
     """Else dropout would differ after a resume."""
     save_picture(tmp_path / "1.png", (4, 4), 7, "L")
-    monkeypatch.setattr(data, "_IN_MEMORY", 0)
+    monkeypatch.setattr(sets, "_IN_MEMORY", 0)
     before = torch.get_rng_state()
     next(load(tmp_path).stream([[0]]))
     assert torch.equal(torch.get_rng_state(), before)

@@ -12,7 +12,7 @@ from truth import IMAGES, VECTORS, few, noise, schedules, smooth, states, twice,
 import minidiff as md
 from minidiff import Denoiser, Schedule
 from minidiff.parameterize import KINDS
-from minidiff.unet import UNet
+from minidiff.unet.network import UNet
 
 S1000 = Schedule.linear(1000)
 

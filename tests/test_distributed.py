@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.distributed
 
-from minidiff.checkpoint import latest, read
+from minidiff.engine.checkpoint import latest, read
 
 SCRIPT = Path(__file__).with_name("distributed_run.py")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]

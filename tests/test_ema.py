@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from minidiff.ema import EMA
+from minidiff.engine.ema import EMA
 
 
 def _net(value: float = 0.0) -> nn.Linear:

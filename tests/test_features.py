@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from minidiff.data import load
-from minidiff.download import DownloadError
-from minidiff.features import Classifier, Inception768, InceptionFID
+from minidiff.data.download import DownloadError
+from minidiff.data.sets import load
+from minidiff.measure.features import Classifier, Inception768, InceptionFID
 
 WEIGHTS = Path(__file__).parent.parent / "minidiff" / "weights"
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from minidiff.data import Images, load
-from minidiff.features import Classifier
-from minidiff.metrics import (
+from minidiff.data.sets import Images, load
+from minidiff.measure.features import Classifier
+from minidiff.measure.metrics import (
     FrechetStats,
     evaluate,
     frechet_distance,

@@ -13,7 +13,7 @@ from truth import IMAGES, VECTORS, few, noise, schedules, slope, smooth, states,
 import minidiff as md
 from minidiff import Denoiser, Schedule
 from minidiff.parameterize import KINDS
-from minidiff.timesteps import SPACINGS
+from minidiff.spacing import SPACINGS
 from minidiff.toy import GaussianMixture
 
 S1000 = Schedule.linear(1000)

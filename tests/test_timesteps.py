@@ -12,7 +12,7 @@ from truth import noise, schedules, seeded, some
 
 import minidiff as md
 from minidiff import BoundTimes, LossAwareTimes, Schedule, StratifiedTimes, UniformTimes
-from minidiff.timesteps import SPACINGS, check_tau
+from minidiff.spacing import SPACINGS, check_tau
 
 
 @some

@@ -14,15 +14,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from minidiff.checkpoint import CheckpointError, latest, load_pretrained, read
-from minidiff.config import TrainConfig, make_config, read_config, read_overrides
-from minidiff.data import Images, load
+from minidiff.data.sets import Images, load
 from minidiff.denoiser import Denoiser
-from minidiff.distributed import World
-from minidiff.runlog import Meter, RunLog
+from minidiff.engine.checkpoint import CheckpointError, latest, load_pretrained, read
+from minidiff.engine.config import TrainConfig, make_config, read_config, read_overrides
+from minidiff.engine.distributed import World
+from minidiff.engine.loop import Diverged, Stopped, _held_out, _open_folder, train
+from minidiff.engine.runlog import Meter, RunLog
+from minidiff.engine.trainer import Trainer, best_precision, data_order
 from minidiff.schedule import Schedule
-from minidiff.train import Diverged, Stopped, _held_out, _open_folder, train
-from minidiff.trainer import Trainer, best_precision, data_order
 
 ONE = World(0, 1, torch.device("cpu"))
 TINY = TrainConfig(
@@ -348,7 +348,7 @@ def test_config_errors_say_what_and_where(tmp_path: Path, text: str, message: st
 
 
 def test_configs_of_the_project_can_be_read() -> None:
-    for path in Path(__file__).parent.parent.glob("configs/*.py"):
+    for path in Path(__file__).parent.parent.glob("minidiff/configs/*.py"):
         config = read_config(path)
         assert make_config(json.loads(json.dumps(config.state()))) == config
 

@@ -11,8 +11,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import minidiff as md
-from minidiff.blocks import Attention, LinearAttention, channels_last_group_norm, sinusoidal
-from minidiff.unet import UNet, UNetConfig
+from minidiff.unet.blocks import Attention, LinearAttention, channels_last_group_norm, sinusoidal
+from minidiff.unet.network import UNet, UNetConfig
 
 PRESETS = [
     UNet.cifar10,

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from minidiff.data import Images, from_uint8, load
-from minidiff.features import Classifier
+from minidiff.data.sets import Images, from_uint8, load
+from minidiff.measure.features import Classifier
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "minidiff" / "weights"
 EPOCHS = {"digits": 150, "mnist": 2, "fashion": 8}

@@ -14,15 +14,15 @@ from typing import Any
 
 import torch
 
-from minidiff import checkpoint
-from minidiff.atomic import write_whole
-from minidiff.config import TrainConfig
-from minidiff.data import NAMES, Folder, Images, load
+from minidiff.data.files import write_whole
+from minidiff.data.sets import NAMES, Folder, Images, load
 from minidiff.denoiser import Denoiser
-from minidiff.distributed import processes
-from minidiff.runlog import RunLog
-from minidiff.speed import peak_flops, training_flops
-from minidiff.trainer import Trainer
+from minidiff.engine import checkpoint
+from minidiff.engine.config import TrainConfig
+from minidiff.engine.distributed import processes
+from minidiff.engine.runlog import RunLog
+from minidiff.engine.speed import peak_flops, training_flops
+from minidiff.engine.trainer import Trainer
 
 BAD_STEPS = 20  # so many skipped steps in a row end a run
 

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from minidiff.atomic import write_whole
+from minidiff.data.files import write_whole
 
 if TYPE_CHECKING:
-    from minidiff.features import Extractor
-    from minidiff.images import Images
+    from minidiff.data.images import Images
+    from minidiff.measure.features import Extractor
 
 
 class FrechetStats:

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minidiff.download import DownloadError, fetch
-from minidiff.images import Device, Folder, Images, from_uint8, to_uint8
+from minidiff.data.download import DownloadError, fetch
+from minidiff.data.images import Device, Folder, Images, from_uint8, to_uint8
 
 __all__ = ["NAMES", "Folder", "Images", "from_uint8", "load", "to_uint8"]
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from minidiff.blocks import (
+from minidiff.unet.blocks import (
     Attention,
     Downsample,
     GroupNorm,
@@ -26,8 +26,8 @@ from minidiff.blocks import (
     TimeFeatures,
     Upsample,
 )
-from minidiff.describe import Row, rows, table
-from minidiff.unet_config import UNetConfig, check_inputs
+from minidiff.unet.config import UNetConfig, check_inputs
+from minidiff.unet.describe import Row, rows, table
 
 __all__ = ["UNet", "UNetConfig"]
 

@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minidiff.download import DownloadError, check, fetch
-from minidiff.images import from_uint8
+from minidiff.data.download import DownloadError, check, fetch
+from minidiff.data.images import from_uint8
 
 
 class Extractor(nn.Module):
@@ -235,7 +235,7 @@ class Classifier(Extractor):
         """The classifier of "digits", "mnist" or "fashion"."""
         from safetensors.torch import load_file
 
-        folder = Path(__file__).parent / "weights"
+        folder = Path(__file__).parent.parent / "weights"
         path = folder / f"classifier_{data}.safetensors"
         if not path.exists():
             have = sorted(p.stem.removeprefix("classifier_") for p in folder.glob("classifier_*"))

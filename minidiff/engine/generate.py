@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minidiff.denoiser import Denoiser, guide
-from minidiff.distributed import World
+from minidiff.denoiser import Denoiser
+from minidiff.engine.distributed import World
+from minidiff.guidance import guide
 from minidiff.ode import SOLVERS, solve
 from minidiff.samplers import Step, ancestral, ddim
-from minidiff.timesteps import tau
+from minidiff.spacing import tau
 
 
 @dataclass(frozen=True)

@@ -17,18 +17,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from minidiff import checkpoint
-from minidiff.config import TrainConfig, make_model
-from minidiff.data import Folder, Images
+from minidiff.bound import prior_kl
+from minidiff.data.sets import Folder, Images
 from minidiff.denoiser import Denoiser
-from minidiff.distributed import World, copies, fill, shards, whole
-from minidiff.elbo import prior_kl
-from minidiff.ema import EMA
+from minidiff.engine import checkpoint
+from minidiff.engine.config import TrainConfig, make_model
+from minidiff.engine.distributed import World, copies, fill, shards, whole
+from minidiff.engine.ema import EMA
+from minidiff.engine.runlog import Meter
 from minidiff.losses import loss_gamma, loss_hybrid, loss_simple, loss_vlb
-from minidiff.runlog import Meter
 from minidiff.samplers import ddim
 from minidiff.schedule import Schedule
-from minidiff.timesteps import BoundTimes, LossAwareTimes, StratifiedTimes, UniformTimes, tau
+from minidiff.spacing import tau
+from minidiff.timesteps import BoundTimes, LossAwareTimes, StratifiedTimes, UniformTimes
 
 LOSSES = {"simple": loss_simple, "gamma": loss_gamma, "vlb": loss_vlb, "hybrid": loss_hybrid}
 TIMES: dict[str, Callable[[Schedule], Any]] = {

@@ -11,7 +11,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from minidiff.unet import UNet, UNetConfig
+from minidiff.unet.network import UNet, UNetConfig
 
 State = dict[str, Tensor]
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from minidiff.blocks import Attention, LinearAttention, Stage
+from minidiff.unet.blocks import Attention, LinearAttention, Stage
 
 if TYPE_CHECKING:
-    from minidiff.unet import UNet
+    from minidiff.unet.network import UNet
 
 
 class Row(NamedTuple):

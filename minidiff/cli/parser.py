@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from minidiff.config import TrainConfig
+from minidiff.engine.config import TrainConfig
 
 EXAMPLES = """examples:
   python -m minidiff train configs/digits.py --out runs/digits
@@ -35,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if rest and args.command != "train":
         return _say(f"unknown argument {rest[0]} (see --help)", 2)
     try:
-        from minidiff import commands
-        from minidiff.train import Stopped
+        from minidiff.cli import commands
+        from minidiff.engine.loop import Stopped
     except ModuleNotFoundError as error:
         return _say(f"the package {error.name!r} is missing: pip install -r requirements.txt")
     try:

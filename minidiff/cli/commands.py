@@ -1,4 +1,4 @@
-"""What the commands of `python -m minidiff` do; `minidiff.cli` reads their arguments."""
+"""What the commands of `python -m minidiff` do; `parser.py` reads their arguments."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minidiff.atomic import write_whole
-from minidiff.checkpoint import available, load_pretrained, read_info, save_weights
-from minidiff.config import make_config, read_config, read_overrides
-from minidiff.data import NAMES, Folder, Images, load, to_uint8
+from minidiff.bound import bits_per_dim
+from minidiff.data.download import DownloadError
+from minidiff.data.files import write_whole
+from minidiff.data.sets import NAMES, Folder, Images, load, to_uint8
 from minidiff.denoiser import Denoiser
-from minidiff.distributed import World, processes
-from minidiff.download import DownloadError
-from minidiff.elbo import bits_per_dim
-from minidiff.generate import Sampling, generate
-from minidiff.train import Diverged
-from minidiff.train import train as run_training
+from minidiff.engine.checkpoint import available, load_pretrained, read_info, save_weights
+from minidiff.engine.config import make_config, read_config, read_overrides
+from minidiff.engine.distributed import World, processes
+from minidiff.engine.generate import Sampling, generate
+from minidiff.engine.loop import Diverged
+from minidiff.engine.loop import train as run_training
 
 EXPECTED = (Diverged, DownloadError, torch.OutOfMemoryError)  # errors that one sentence explains
 
@@ -77,8 +77,8 @@ def sample(args: Namespace) -> None:
 
 def evaluate(args: Namespace) -> None:
     """Measure samples against a data set."""
-    from minidiff.features import Classifier, Inception768, InceptionFID
-    from minidiff.metrics import evaluate
+    from minidiff.measure.features import Classifier, Inception768, InceptionFID
+    from minidiff.measure.metrics import evaluate
 
     extractors: dict[str, Any] = {
         "inception2048": InceptionFID.load,

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from minidiff.atomic import write_whole
-from minidiff.distributed import World
+from minidiff.data.files import write_whole
+from minidiff.engine.distributed import World
 from minidiff.schedule import Schedule
 
 EDGES = (-8.0, -6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0, 8.0)  # of the bins of log-SNR

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from minidiff.blocks import TIME_FEATURES
+from minidiff.unet.blocks import TIME_FEATURES
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from typing import Any
 
 from minidiff.denoiser import Denoiser
 from minidiff.schedule import Schedule
-from minidiff.unet import UNet
-from minidiff.unet_config import UNetConfig
+from minidiff.unet.config import UNetConfig
+from minidiff.unet.network import UNet
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 COMPILE = ("", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")

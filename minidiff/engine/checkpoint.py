@@ -18,15 +18,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from minidiff.atomic import write_whole
+from minidiff.data.files import write_whole
 from minidiff.denoiser import Denoiser
-from minidiff.int8 import pack, unpack
+from minidiff.engine.int8 import pack, unpack
 from minidiff.schedule import Schedule
-from minidiff.unet import UNet
-from minidiff.unet_config import UNetConfig
+from minidiff.unet.config import UNetConfig
+from minidiff.unet.network import UNet
 
 FORMAT = 1  # raised when an older reader could misread a newer file
-SHIPPED = Path(__file__).parent / "weights"
+SHIPPED = Path(__file__).parent.parent / "weights"
 STEP_FILE = "step-{:09d}.safetensors"  # training states in a run folder; weights + optimizer + EMA
 
 Info = dict[str, Any]
@@ -156,7 +156,7 @@ def load_pretrained(
     """
     path = _find(name_or_path)
     if path is None:
-        from minidiff.compat import load_from_hub
+        from minidiff.unet.compat import load_from_hub
 
         model: Denoiser = load_from_hub(str(name_or_path))
     else:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from minidiff.distributed import fill
+from minidiff.engine.distributed import fill
 
 
 class EMA:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from minidiff.names import DIFFUSERS, OLD, PORT, State, fill, rename, translate
-from minidiff.unet import UNet, UNetConfig
+from minidiff.unet.names import DIFFUSERS, OLD, PORT, State, fill, rename, translate
+from minidiff.unet.network import UNet, UNetConfig
 
 if TYPE_CHECKING:
     from minidiff.denoiser import Denoiser

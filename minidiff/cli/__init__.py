@@ -1,0 +1,1 @@
+"""`python -m minidiff`: what the library does, from the command line."""

@@ -1,0 +1,7 @@
+"""Data sets, pictures in folders, downloads that are checked, and files written whole."""
+
+from minidiff.data.download import DownloadError, fetch
+from minidiff.data.images import Folder, Images, from_uint8, to_uint8
+from minidiff.data.sets import NAMES, load
+
+__all__ = ["NAMES", "DownloadError", "Folder", "Images", "fetch", "from_uint8", "load", "to_uint8"]

@@ -1,0 +1,1 @@
+"""Chapter 8: feature networks, and the distances between sets of features."""
