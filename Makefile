@@ -7,23 +7,28 @@ INSTALLED := .venv/.installed
 BOOKOPTS ?=
 # make PINS= installs the newest versions that requirements.txt allows
 PINS ?= -c constraints.txt
+MATHEMATICS := minidiff/*.py $(wildcard $(patsubst minidiff/%.py,tests/test_%.py,$(wildcard minidiff/*.py)))
 # a backend chosen outside would keep figures out of the notebooks
 unexport MPLBACKEND
 
-.PHONY: book test notebooks pictures site-test pdf links pins clean
+.PHONY: book check test notebooks pictures site-test pdf links pins clean
 
 # One thread a process: on a busy machine two threads spend their time waiting for one another.
-book test: export OMP_NUM_THREADS = 1
-book test: export MKL_NUM_THREADS = 1
+book check test: export OMP_NUM_THREADS = 1
+book check test: export MKL_NUM_THREADS = 1
 book: $(INSTALLED)
 	@$(BIN)/python tools/doctor.py
 	$(BIN)/jupyter-book build book/ $(BOOKOPTS)
 
-test: $(INSTALLED)
+# What to run after every change: lint, types, and the tests of the mathematics, in about a minute.
+check: $(INSTALLED)
 	@$(BIN)/python tools/doctor.py
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/pytest -q -n 2 $(MATHEMATICS)
+
+test: check
 	$(BIN)/pytest -n 2 --cov --cov-report=term
 	$(BIN)/pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 600 \
 		-n 2 --dist loadfile notebooks

@@ -52,7 +52,7 @@ from minidiff.unet.config import UNetConfig
 from minidiff.unet.network import UNet
 from minidiff.weighting import weights_min_snr, weights_p2, weights_vlb
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "EMA",

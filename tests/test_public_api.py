@@ -88,7 +88,8 @@ def test_typed(name: str) -> None:
 
 
 def test_importing_does_not_import_the_heavy_rooms() -> None:
-    heavy = ["matplotlib", "sklearn", "torchdiffeq", "huggingface_hub", "PIL", "torchvision"]
+    heavy = ["matplotlib", "sklearn", "scipy", "torchdiffeq", "torchvision"]
+    heavy += ["huggingface_hub", "PIL", "diffusers"]
     code = f"import sys, minidiff; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
