@@ -1,15 +1,19 @@
-"""Change the repository's address wherever it is written: links, badges, bootstrap cells, citation.
+"""Write the repository's address, and its version, wherever the book names them.
 
-    python tools/repo_url.py https://github.com/OWNER/NAME
+    python tools/repo_url.py https://github.com/OWNER/NAME [--version TAG_OR_COMMIT] [--branch NAME]
 
-The address now in force is `repository: url:` of _config.yml.
+In the repository the address is unset: OWNER is `-unset-`, which nobody can own, for no GitHub name
+begins with a hyphen. The workflow that publishes the book sets it from the repository it runs in:
+in links and badges, in the cell that installs the library on Colab (of this version), and in the
+README, whose pictures and links become absolute, so that they work on a package index too.
+`--branch` is where Colab finds the notebooks that say so.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
@@ -17,16 +21,18 @@ import nbformat
 import notebooks
 
 ROOT = Path(__file__).resolve().parent.parent
-ADDRESS = re.compile(r"https://github\.com/([\w.-]+)/([\w.-]+?)/?")
+UNSET = ("-unset-", "minidiff")
+NAME = r"[A-Za-z0-9](?:[A-Za-z0-9]|-(?=[A-Za-z0-9]))*"  # what GitHub allows an owner
+ADDRESS = re.compile(rf"https://github\.com/({NAME})/([\w.-]+?)(?:\.git)?/?")
 
 
 def current() -> tuple[str, str]:
     """(owner, name) as _config.yml says."""
-    found = re.search(r"^  url: (\S+)", (ROOT / "_config.yml").read_text(), flags=re.M)
-    match = found and ADDRESS.fullmatch(found[1])
-    if not match:
+    text = (ROOT / "_config.yml").read_text(encoding="utf-8")
+    found = re.search(r"^  url: https://github\.com/([\w.-]+)/([\w.-]+)$", text, flags=re.M)
+    if not found:
         raise SystemExit("_config.yml must have repository: url: https://github.com/OWNER/NAME")
-    return match[1], match[2]
+    return found[1], found[2]
 
 
 def rewritten(text: str, old: tuple[str, str], new: tuple[str, str]) -> str:
@@ -39,6 +45,23 @@ def rewritten(text: str, old: tuple[str, str], new: tuple[str, str]) -> str:
     ):
         text = re.sub(pattern, replacement, text)
     return text
+
+
+def pinned(text: str, new: tuple[str, str], version: str) -> str:
+    """The version that is installed, wherever a text installs the library with git."""
+    return re.sub(
+        rf"(git\+https://github\.com/{new[0]}/{new[1]})(@[\w./-]+)?", rf"\1@{version}", text
+    )
+
+
+def absolute(text: str, new: tuple[str, str], version: str) -> str:
+    """The README with its relative pictures and links made absolute."""
+    raw = f"https://raw.githubusercontent.com/{new[0]}/{new[1]}/{version}/"
+    page = f"https://github.com/{new[0]}/{new[1]}/blob/{version}/"
+    text = text.replace("](../../", f"](https://github.com/{new[0]}/{new[1]}/")  # issues
+    relative = r"(?!\w+:|#)([^)\s]+)"
+    text = re.sub(rf"(!\[[^\]]*\]\(){relative}", rf"\1{raw}\2", text)
+    return re.sub(rf"((?<!!)\[[^\]]*\]\(){relative}", rf"\1{page}\2", text)
 
 
 def files() -> list[Path]:
@@ -57,13 +80,30 @@ def files() -> list[Path]:
 
 
 def main() -> None:
-    match = ADDRESS.fullmatch(sys.argv[1]) if len(sys.argv) == 2 else None
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("address", help="https://github.com/OWNER/NAME")
+    parser.add_argument("--version", default="main", help="the tag or commit to install")
+    parser.add_argument("--branch", default="main", help="where Colab finds the notebooks")
+    args = parser.parse_args()
+    match = ADDRESS.fullmatch(args.address)
     if not match:
-        raise SystemExit("usage: python tools/repo_url.py https://github.com/OWNER/NAME")
+        parser.error(f"the address must be https://github.com/OWNER/NAME, got {args.address!r}")
     old, new = current(), (match[1], match[2])
+    this_file = Path(__file__).resolve()
     for path in files():
+        if path in (
+            this_file,
+            ROOT / "tests" / "test_repository.py",
+        ):  # they speak of the unset one
+            continue
         before = path.read_text(encoding="utf-8")
-        after = rewritten(before, old, new)
+        after = pinned(rewritten(before, old, new), new, args.version)
+        if path == ROOT / "_config.yml":
+            after = re.sub(r"^  branch: \S+$", f"  branch: {args.branch}", after, flags=re.M)
+        if path == ROOT / "README.md":
+            after = absolute(after, new, args.version)
         if after != before:
             path.write_text(after, encoding="utf-8")
             if path.suffix == ".ipynb":  # cell ids follow from the cells' text

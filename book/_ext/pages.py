@@ -62,8 +62,9 @@ class Proof(ProofDirective):
 # -- the API page -------------------------------------------------------------------------------
 
 FIRST = (  # the files in the order in which the chapters need them; any other comes after these
-    *("schedule", "process", "parameterize", "denoiser", "elbo", "losses", "timesteps"),
-    *("samplers", "ode", "likelihood", "unet", "unet_config", "train", "config", "ema"),
+    *("schedule", "process", "bound", "parameterize", "denoiser", "losses", "unet.network"),
+    *("unet.config", "engine.loop", "engine.config", "engine.ema", "timesteps", "weighting"),
+    *("objective", "spacing", "samplers", "ode", "likelihood", "guidance"),
 )
 
 
@@ -77,7 +78,7 @@ def library() -> str:
         files.setdefault(file, []).append(name)
     lines = []
     for file, names in files.items():
-        lines += [f"### `{file}.py`", "", "```{eval-rst}"]
+        lines += [f"### `{file.replace('.', '/')}.py`", "", "```{eval-rst}"]
         lines += [f".. automodule:: minidiff.{file}", "   :no-index:", ""]
         lines += [".. currentmodule:: minidiff", ""]
         for name in names:
@@ -89,6 +90,17 @@ def library() -> str:
 
 def fill(app: Any, page: str, source: list[str]) -> None:
     source[0] = source[0].replace("<!-- the library, file by file -->", library())
+    # a book of nobody's repository is installed from the folder that it lies in
+    source[0] = source[0].replace("git+https://github.com/-unset-/minidiff", ".")
+
+
+def without_address(app: Any, config: Any) -> None:
+    """Leave out the buttons that lead to the repository while its address is unset."""
+    options = config.html_theme_options
+    if "/-unset-/" in options.get("repository_url", ""):
+        for button in ("repository", "issues", "edit_page"):
+            options[f"use_{button}_button"] = False
+        options["launch_buttons"] = {}
 
 
 def plain_docstring(
@@ -139,6 +151,7 @@ def setup(app: Any) -> dict[str, bool]:
     """Sphinx calls this."""
     app.setup_extension("sphinx_proof")
     app.add_directive_to_domain("prf", "proof", Proof, override=True)
+    app.connect("config-inited", without_address)
     app.connect("source-read", fill)
     app.connect("autodoc-process-docstring", plain_docstring)
     app.connect("autodoc-process-signature", short_signature)
