@@ -64,6 +64,23 @@ def test_every_chapter_has_a_page_that_holds_its_outputs(path: Path) -> None:
     assert len(frames) == len(shown)
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_printed_lines_are_those_of_the_notebook(path: Path) -> None:
+    """To the letter where numbers are compared, and by their number of lines everywhere."""
+    page = iter(article(f"notebooks/{path.stem}.html").select("div.cell_output .output.stream"))
+    hidden = {"remove-cell", "remove-output"}
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        tags = set(cell["metadata"].get("tags", []))
+        printed = [o for o in cell.get("outputs", []) if o["output_type"] == "stream"]
+        if not printed or hidden & tags:
+            continue
+        wanted, shown = "".join(printed[0]["text"]).rstrip(), next(page).get_text().rstrip()
+        assert len(shown.splitlines()) == len(wanted.splitlines()), wanted[:60]
+        if "nbval-check-output" in tags:
+            assert shown == wanted
+    assert next(page, None) is None
+
+
 @each_page
 def test_internal_links_anchors_and_images_resolve(page: str) -> None:
     broken = []
