@@ -27,6 +27,21 @@ from minidiff.unet.network import UNet
 ROOT = Path(__file__).resolve().parent.parent
 
 
+# -- what is stored -----------------------------------------------------------------------------
+
+
+def test_results_have_names() -> None:
+    assert "cifar10_ddim" in md.results()
+    assert md.results("cifar10_ddim")["rows"]
+    with pytest.raises(ValueError, match="no result 'cifar10_dim': did you mean 'cifar10_ddim'"):
+        md.results("cifar10_dim")
+    with pytest.raises(ValueError, match="lists all"):
+        md.results("imagenet")
+
+
+# -- the scripts --------------------------------------------------------------------------------
+
+
 def rows(script: str, *arguments: str) -> list[dict[str, object]]:
     """What a script prints as JSON, line by line."""
     pytest.importorskip("diffusers")
