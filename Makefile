@@ -38,6 +38,7 @@ notebooks: $(INSTALLED)
 	@$(BIN)/python tools/doctor.py
 	$(BIN)/python tools/notebooks.py run --record
 	$(BIN)/python tools/chapters.py
+	$(BIN)/python tools/measured.py
 
 # The pictures of README.md and of the first page, drawn by the shipped weights.
 pictures: $(INSTALLED)

@@ -8,13 +8,14 @@ steps into book/images/digits_minute.png. Nothing else should run meanwhile.
 
 from __future__ import annotations
 
+import argparse
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 
-from record import RESULTS, provenance, save
+from record import CONFIGS, RESULTS, provenance, save
 
 PICTURE = RESULTS.parent / "book" / "images" / "digits_minute.png"
 QUIET = ["--sample_every", "0", "--validate_every", "0"]
@@ -27,11 +28,18 @@ def seconds(*arguments: str) -> float:
     return round(time.perf_counter() - start, 2)
 
 
+def parser() -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
 def main() -> None:
     """Measure, and draw."""
+    parser().parse_args()
     result = provenance("cpu")
     with tempfile.TemporaryDirectory() as run:
-        config = str(RESULTS.parent / "minidiff" / "configs" / "digits.py")
+        config = str(CONFIGS / "digits.py")
         result["training_seconds"] = seconds(
             "-m", "minidiff", "train", config, "--out", run, *QUIET
         )

@@ -20,19 +20,15 @@ refused.
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peers import RECIPES, Recipe, parse
-from record import RESULTS, save
-from tables import quality, samples
-from torch import Tensor
-from train_gpu import head, resumed
+from judge import Quality, Setup, last, quality, samples, wait
+from peers import PACKAGES, RECIPES, Recipe, parse
+from record import SPEED, Record, attempt, provenance
 
 import minidiff as md
 from minidiff.data.sets import Images
@@ -40,7 +36,7 @@ from minidiff.engine.config import make_config, read_overrides
 from minidiff.engine.distributed import World
 
 DEFAULT = "ours:compiled:512 diffusers:default:128 diffusers:tuned:512 lucidrains:default:32"
-SAMPLERS = ((50, 0.0),)  # S and eta
+S = 50  # steps of DDIM
 FIXED = {  # a setting of these would have no effect, or be another comparison
     *("batch", "ema", "precision", "compile"),  # the recipe's name tells
     *("steps", "max_seconds", "decay_lr"),  # the clock decides
@@ -70,21 +66,16 @@ class Clock:
 
 def train(recipe: Recipe, clock: Clock, device: torch.device) -> dict[str, Any]:
     """Step until the time is up."""
-
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
     steps = 0
-    wait()
+    wait(device)
     clock.start = time.perf_counter()
     while steps < COMPILING or clock.now() < clock.seconds:
         recipe.step()
         steps += 1
         if steps == COMPILING:
-            wait()
+            wait(device)
             clock.compiled = clock.now()
-    wait()
+    wait(device)
     seconds = clock.now()
     images = steps * recipe.images
     return {
@@ -99,25 +90,19 @@ def train(recipe: Recipe, clock: Clock, device: torch.device) -> dict[str, Any]:
     }
 
 
-def judge(
-    args: argparse.Namespace, recipe: Recipe, measure: Callable[[Tensor], dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """Quality of n samples for each sampler, from the last weights and from the average."""
+def judge(recipe: Recipe, setup: Setup, measure: Quality) -> list[dict[str, Any]]:
+    """Quality of n samples from the last weights and from the average."""
     recipe.net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    rows = []
+    rows, steps = [], md.tau(1000, S=S)
     with torch.no_grad(), torch.compiler.set_stance("force_eager"):
         for weights in ("last", "average"):
             if weights == "average":
                 recipe.use_average()
-            for S, eta in SAMPLERS:
-
-                def walk(x_T: Tensor, g: Any, S: int = S, eta: float = eta) -> Tensor:
-                    *_, last = md.ddim(recipe.model, x_T, md.tau(1000, S=S), eta, generator=g)
-                    return last.x
-
-                images, seconds = samples(args, (3, 32, 32), walk)
-                row = {"weights": weights, "S": S, "eta": eta} | measure(images)
-                rows.append(row | {"seconds_sampling": round(seconds, 2)})
+            images, seconds = samples(
+                setup, (3, 32, 32), lambda x_T, g: last(md.ddim(recipe.model, x_T, steps))
+            )
+            row = {"weights": weights, "S": S, "eta": 0.0} | measure(images)
+            rows.append(row | {"seconds_sampling": round(seconds, 2)})
     return rows
 
 
@@ -134,18 +119,19 @@ def check(recipe: Recipe) -> None:
     recipe.net.train()
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     p.add_argument("--recipes", nargs="+", default=DEFAULT.split(), help="library:rung:batch")
     p.add_argument("--seconds", type=float, default=300.0, help="of training for each")
-    p.add_argument("--n", type=int, default=10_000, help="samples to judge")
-    p.add_argument("--batch", type=int, default=1000, help="of sampling")
-    p.add_argument("--precision", choices=["fp32", "bf16"], default="bf16", help="of sampling")
-    p.add_argument("--seed", type=int, default=0, help="of sampling")
+    Setup.options(p, n=10_000, batch=1000, precision="bf16")
     p.add_argument("--train-seed", type=int, default=0, help="of initial weights and training")
-    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    p.add_argument("--out", default=str(RESULTS / "cifar10_equal_time.json"))
+    p.add_argument("--out", default="cifar10_equal_time.json")
     p.add_argument("--smoke", action="store_true", help="tiny networks, nothing compiled or kept")
+    return p
+
+
+def main() -> None:
+    p = parser()
     args, further = p.parse_known_args()
     jobs = [parse(job) for job in args.recipes]
     try:
@@ -161,49 +147,37 @@ def main() -> None:
         jobs = [(library, rung, 4) for library, rung, _ in jobs]
         args.seconds, args.n, args.batch, args.device, args.precision = 0.5, 2, 2, "cpu", "fp32"
         torch.compiler.set_stance("force_eager")
-    if args.n % args.batch:
-        p.error(f"--n {args.n} must be a multiple of --batch {args.batch}")
-    args.data, args.extractor = "cifar10", "inception768"
+    setup = Setup.of(args)
     torch.backends.cudnn.benchmark = True
-    world = World(0, 1, torch.device(args.device))
+    world = World(0, 1, torch.device(setup.device))
     if args.smoke:
         pixels = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8)
         data = Images(pixels, torch.zeros(64).long(), ("noise",))
     else:
-        data = md.data.load("cifar10", "train", device=args.device)
+        data = md.data.load("cifar10", "train", device=setup.device)
     measure = (
-        (lambda images: {"mean": float(images.float().mean())}) if args.smoke else quality(args)
+        (lambda images: {"mean": float(images.float().mean())})
+        if args.smoke
+        else quality(setup.device)
     )
-    made = head(world)
-    result = made | {"rows": []} if args.smoke else resumed(args.out, "rows", made)
-    for library, rung, batch in jobs:
-        key = {"library": library, "rung": rung, "batch": batch, "seconds": args.seconds}
-        key |= {"train_seed": args.train_seed, "settings": settings if library == "ours" else {}}
-        key |= {"n": args.n, "seed": args.seed, "precision_of_sampling": args.precision}
-        if any(key.items() <= row.items() for row in result["rows"]):
-            continue
-        row: dict[str, Any] = dict(key)
+    head = provenance(setup.device, *PACKAGES) | {"processes": 1}
+    record = Record(None if args.smoke else args.out, head, same=SPEED)
+
+    def run(library: str, rung: str, batch: int) -> dict[str, Any]:
         clock = Clock(args.seconds)
         torch.manual_seed(args.train_seed)
-        recipe = None
-        try:
-            more = {"settings": settings} if library == "ours" else {}
-            recipe = RECIPES[library](rung, batch, data, world, args.smoke, clock.share, **more)
-            if args.smoke:
-                check(recipe)
-            row |= recipe.size() | train(recipe, clock, world.device)
-            row["quality"] = judge(args, recipe, measure)
-        except (ImportError, RuntimeError) as error:  # the next recipe may still run
-            row["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
-        del recipe
-        torch.compiler.reset()
-        gc.collect()
-        if world.device.type == "cuda":
-            torch.cuda.empty_cache()
-        print(json.dumps(row), flush=True)
-        result["rows"].append(row)
-        if not args.smoke:
-            save(args.out, result)
+        more = {"settings": settings} if library == "ours" else {}
+        recipe = RECIPES[library](rung, batch, data, world, args.smoke, clock.share, **more)
+        if args.smoke:
+            check(recipe)
+        found = recipe.size() | train(recipe, clock, world.device)
+        return found | {"quality": judge(recipe, setup, measure)}
+
+    for job in jobs:
+        key = dict(zip(("library", "rung", "batch"), job, strict=True)) | {"seconds": args.seconds}
+        key |= {"train_seed": args.train_seed, "settings": settings if job[0] == "ours" else {}}
+        key |= {"n": setup.n, "seed": setup.seed, "precision_of_sampling": setup.precision}
+        record.measure(key, lambda job=job: attempt(lambda: run(*job)))
 
 
 if __name__ == "__main__":

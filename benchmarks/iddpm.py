@@ -18,14 +18,14 @@ import argparse
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from record import provenance, save
-from tables import Table, bound, quality, samples, weights_digest
+from judge import Setup, Walk, bound, device_option, last, quality, samples
+from record import Record, provenance, save, weights_digest
 from torch import Tensor
 
 import minidiff as md
@@ -64,81 +64,79 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-def config(args: argparse.Namespace) -> TrainConfig:
+def config(recipe: str, size: str, init: str, seconds: float) -> TrainConfig:
     """The same network for all: the clock runs to 1000 whatever T is."""
-    options, settings = SIZES[args.size]
-    recipe = RECIPES[args.recipe]
-    options = options | {"clock": 1000 / recipe["T"]}
-    extra = {"network_options": options, "max_seconds": args.seconds, "init": args.init}
-    extra["compile"] = "" if args.size == "tiny" else "default"
-    return make_config(COMMON | settings | recipe | extra)
+    options, settings = SIZES[size]
+    chosen = RECIPES[recipe]
+    options = options | {"clock": 1000 / chosen["T"]}
+    extra = {"network_options": options, "max_seconds": seconds, "init": init}
+    extra["compile"] = "" if size == "tiny" else "default"
+    return make_config(COMMON | settings | chosen | extra)
 
 
-def train(args: argparse.Namespace) -> None:
+def train(recipe: str, size: str, init: str, seconds: float, out: Path, device: str) -> None:
     """One recipe; the float32 average is kept."""
-    args.out.mkdir(parents=True, exist_ok=True)
-    c, run = config(args), args.out / args.recipe
+    out.mkdir(parents=True, exist_ok=True)
+    c, run = config(recipe, size, init, seconds), out / recipe
     begun = time.perf_counter()
-    model = md.train(c, run, device=args.device, bar=False)
+    model = md.train(c, run, device=device, bar=False)
     step = md.checkpoint.read_info(run)["step"]
-    card = provenance(args.device) | {
-        "recipe": args.recipe,
-        "size": args.size,
-        "init": args.init,
+    card = provenance(device) | {
+        "recipe": recipe,
+        "size": size,
+        "init": init,
         "images": step * c.batch,
         "steps": step,
         "seconds": round(time.perf_counter() - begun, 1),
         "config": asdict(c),
     }
-    md.save_weights(args.out / f"{args.recipe}.safetensors", model, card=card)
+    md.save_weights(out / f"{recipe}.safetensors", model, card=card)
     print({k: v for k, v in card.items() if k != "config"})
 
 
-def measure(args: argparse.Namespace) -> None:
+def measure(files: list[str], setup: Setup, n_nll: int, S: int, out: str) -> None:
     """Every network named, beside those that the file has already."""
-    args.batch = min(args.batch, args.n)
-    if args.n % args.batch:
-        raise SystemExit(f"--n {args.n} must be a multiple of --batch {args.batch}")
-    table, score = Table(args), quality(args)
-    test = md.data.load("cifar10", "test", device=args.device).images[: args.n_nll]
-    for file in args.files:
-        model = md.load_pretrained(file, device=args.device)
+    table = Record(out, provenance(setup.device) | {"seed": setup.seed}, same=("seed",))
+    judge = quality(setup.device)
+    test = md.data.load("cifar10", "test", device=setup.device).images[:n_nll]
+
+    def row(file: str) -> dict[str, Any]:
+        model = md.load_pretrained(file, device=setup.device)
         card = md.checkpoint.read_info(file)["card"]
+        found = {k: card.get(k) for k in ("recipe", "size", "init", "images", "seconds")}
+        found |= {"trained_on": card["hardware"], "T": model.schedule.T}
+        found["parameters"] = sum(p.numel() for p in model.net.parameters())
+        model.net.to(memory_format=torch.channels_last)
+        model.net = torch.compile(model.net)
+        with torch.no_grad():
+            found["nll"] = {
+                v: {k: x for k, x in terms.items() if k != "terms"} | {"terms": thin(terms)}
+                for v, terms in bound(setup, model, from_uint8(test)).items()
+                if isinstance(terms, dict)
+            }
+            found["samples"] = {
+                name: judge(samples(setup, (3, 32, 32), walk)[0])
+                for name, walk in samplers(model, S).items()
+            }
+        return found
+
+    for file in files:
         key = {"weights": Path(file).stem, "weights_sha256": weights_digest(file)}
-        key |= {"n": args.n, "n_nll": len(test), "S": args.S}
-
-        def row(model: Denoiser = model, card: dict[str, Any] = card) -> dict[str, Any]:
-            found = {k: card.get(k) for k in ("recipe", "size", "init", "images", "seconds")}
-            found |= {"trained_on": card["hardware"], "T": model.schedule.T}
-            found["parameters"] = sum(p.numel() for p in model.net.parameters())
-            model.net.to(memory_format=torch.channels_last)
-            model.net = torch.compile(model.net)
-            with torch.no_grad():
-                found["nll"] = {
-                    v: {k: x for k, x in terms.items() if k != "terms"} | {"terms": thin(terms)}
-                    for v, terms in bound(args, model, from_uint8(test)).items()
-                    if isinstance(terms, dict)
-                }
-                found["samples"] = {
-                    name: score(samples(args, (3, 32, 32), walk)[0])
-                    for name, walk in samplers(args, model).items()
-                }
-            return found
-
-        table.measure(key, row)
+        key |= {"n": setup.n, "n_nll": len(test), "S": S}
+        table.measure(key, lambda file=file: row(file))
 
 
-def estimate(args: argparse.Namespace) -> None:
+def estimate(draws: int, seed: int, device: str, out: str) -> None:
     """The bound of the shipped pair without summing all T terms: t is drawn by its importance.
 
     Each draw (x, t) ~ p_t gives L_{t-1}(x) / p_t, whose mean is the bound; p_t is proportional to
     the root mean square of two pilot terms at each t.
     """
-    images = from_uint8(md.data.load("cifar10", "test", device=args.device).images[:1000])
-    g = torch.Generator(args.device).manual_seed(args.seed)
-    result: dict[str, Any] = provenance(args.device) | {"seed": args.seed, "rows": []}
+    images = from_uint8(md.data.load("cifar10", "test", device=device).images[:1000])
+    g = torch.Generator(device).manual_seed(seed)
+    result: dict[str, Any] = provenance(device) | {"seed": seed, "rows": []}
     for recipe, name in (("simple", "cifar10_small"), ("hybrid", "cifar10_small_hybrid")):
-        model = md.load_pretrained(name, device=args.device)
+        model = md.load_pretrained(name, device=device)
         model.net.to(memory_format=torch.channels_last)
         T, bits = model.schedule.T, 1 / (images[0].numel() * math.log(2))
         variances = [model.variance] if model.learns_variance else ["large", "small"]
@@ -152,24 +150,24 @@ def estimate(args: argparse.Namespace) -> None:
 
         times = LossAwareTimes(T, history=2)
         with torch.no_grad():
-            for t in torch.arange(1, T + 1, device=args.device).repeat(2).split(100):
+            for t in torch.arange(1, T + 1, device=device).repeat(2).split(100):
                 x0 = images[torch.randint(len(images), (len(t),), generator=g, device=t.device)]
                 times.update(t, next(terms(x0, t)))
-            draws: list[Tensor] = []
-            for first in range(0, args.draws, 100):
-                t, w = times.sample(100, device=args.device, generator=g)
+            found: list[Tensor] = []
+            for first in range(0, draws, 100):
+                t, w = times.sample(100, device=device, generator=g)
                 x0 = images[torch.arange(first, first + 100) % len(images)]
                 each = torch.stack(list(terms(x0, t))).double()
-                draws.append(T * w * each + bits * md.prior_kl(model.schedule, x0))
-        every = torch.cat(draws, 1)
-        row = {"recipe": recipe, "weights": name, "T": T, "draws": args.draws}
+                found.append(T * w * each + bits * md.prior_kl(model.schedule, x0))
+        every = torch.cat(found, 1)
+        row = {"recipe": recipe, "weights": name, "T": T, "draws": draws}
         row["images"] = md.checkpoint.read_info(name)["card"]["images"]
         for v, values in zip(variances, every, strict=True):
-            error = float(values.std() / args.draws**0.5)
+            error = float(values.std() / draws**0.5)
             row[v] = {"bits_per_dim": float(values.mean()), "standard_error": error}
         result["rows"].append(row)
         print(row, flush=True)
-        save(args.json, result)
+        save(out, result)
 
 
 def thin(found: dict[str, Any]) -> list[tuple[int, float]]:
@@ -179,27 +177,21 @@ def thin(found: dict[str, Any]) -> list[tuple[int, float]]:
     return [(t, terms[t]) for t in ts]
 
 
-def samplers(
-    args: argparse.Namespace, model: Denoiser
-) -> dict[str, Callable[[Tensor, Any], Tensor]]:
+def samplers(model: Denoiser, S: int) -> dict[str, Walk]:
     """DDIM, and ancestral sampling with each variance that the model can have, in few steps."""
-
-    def run(steps: Iterator[Any]) -> Tensor:
-        *_, last = steps
-        return last.x
 
     def ancestral(variance: str, x_T: Tensor, g: Any) -> Tensor:
         model.variance = variance
-        return run(md.ancestral(model, x_T, few, generator=g))
+        return last(md.ancestral(model, x_T, few, generator=g))
 
-    few = md.tau(model.schedule, S=args.S)
-    found = {"ddim": lambda x_T, g: run(md.ddim(model, x_T, few))}
+    few = md.tau(model.schedule, S=S)
+    found: dict[str, Walk] = {"ddim": lambda x_T, g: last(md.ddim(model, x_T, few))}
     for v in [model.variance] if model.learns_variance else ["small", "large"]:
         found[f"ancestral, {v}"] = functools.partial(ancestral, v)
     return found
 
 
-def gradient(args: argparse.Namespace) -> None:
+def gradient(repeats: int, seed: int, device: str, out: str) -> None:
     """The noise of one image's gradient at the shipped L_simple network, summed over every t.
 
     Drawing t would miss the rare ones that hold much of it. With M_t the mean square of the
@@ -208,20 +200,20 @@ def gradient(args: argparse.Namespace) -> None:
     noise and mean are equally long. Each repetition takes one image at each t. Their scatter gives
     standard errors; products of different ones estimate |G|^2 without bias.
     """
-    model = md.load_pretrained("cifar10_small", device=args.device)
+    model = md.load_pretrained("cifar10_small", device=device)
     T, weights = model.schedule.T, list(model.net.parameters())
-    data = md.data.load("cifar10", "train", device=args.device)
-    g = torch.Generator(args.device).manual_seed(args.seed)
-    kinds, n = {"vlb": loss_vlb, "simple": loss_simple}, args.repeats
+    data = md.data.load("cifar10", "train", device=device)
+    g = torch.Generator(device).manual_seed(seed)
+    kinds, n = {"vlb": loss_vlb, "simple": loss_simple}, repeats
     size = sum(w.numel() for w in weights)
-    mean = {kind: torch.zeros(n, size, device=args.device) for kind in kinds}
+    mean = {kind: torch.zeros(n, size, device=device) for kind in kinds}
     square = {kind: torch.zeros(n, T, dtype=torch.float64) for kind in kinds}
     losses = torch.zeros(n, T, dtype=torch.float64)
     for k in range(n):
-        chosen = torch.randint(len(data), (T,), generator=g, device=args.device)
+        chosen = torch.randint(len(data), (T,), generator=g, device=device)
         x0, _ = data.batch(chosen, generator=g, flip=True)
         for i in range(T):
-            t = torch.tensor([i + 1], device=args.device)
+            t = torch.tensor([i + 1], device=device)
             for kind, loss in kinds.items():
                 value = loss(model, x0[i : i + 1], t, generator=g).sum()
                 flat = torch.cat([p.flatten() for p in torch.autograd.grad(value, weights)])
@@ -235,7 +227,7 @@ def gradient(args: argparse.Namespace) -> None:
         "t by the loss": losses.square(),  # Nichol & Dhariwal 2021, eq. (18)
         "t by the gradient": square["vlb"],  # no choice has less noise
     }
-    result: dict[str, Any] = provenance(args.device) | {"seed": args.seed, "rows": []}
+    result: dict[str, Any] = provenance(device) | {"seed": seed, "rows": []}
     result |= {"weights": "cifar10_small", "T": T, "repeats": n}
     for kind in kinds:
         dots = (mean[kind] @ mean[kind].T).double()
@@ -249,45 +241,46 @@ def gradient(args: argparse.Namespace) -> None:
             row = {"loss": kind, "times": name, "trace": float(traces.mean())}
             result["rows"].append(row | {"standard_error": error, "signal": signal})
             print(result["rows"][-1])
-    save(args.json, result)
+    save(out, result)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(required=True)
-    one = commands.add_parser("train")
+    commands = result.add_subparsers(required=True, dest="command")
+    one = commands.add_parser("train", help="one recipe")
     one.add_argument("recipe", choices=RECIPES)
     one.add_argument("--size", choices=SIZES, default="small", help="tiny: does the script run?")
     one.add_argument("--init", default="", help="weights to begin with: a shipped name or a file")
     one.add_argument("--seconds", type=float, default=330.0)
     one.add_argument("--out", type=Path, required=True, help="folder of runs and weights")
-    one.set_defaults(run=train)
-    all_ = commands.add_parser("measure")
-    all_.add_argument("files", nargs="+", help="weights: shipped names or files")
-    all_.add_argument("--n", type=int, default=10_000, help="samples for FID-768")
-    all_.add_argument("--n-nll", type=int, default=500, help="test images for the bound")
-    all_.add_argument("--batch", type=int, default=500)
-    all_.add_argument("--S", type=int, default=50)
-    all_.add_argument("--seed", type=int, default=0)
-    all_.add_argument("--out", help="default: results/cifar10_iddpm.json")
-    all_.set_defaults(run=measure, data="cifar10", table="iddpm", weights=None)
-    all_.set_defaults(precision="bf16", extractor="inception768")
-    quick = commands.add_parser("estimate")
+    device_option(one)
+    some = commands.add_parser("measure", help="bound and FID-768 of networks")
+    some.add_argument("files", nargs="+", help="weights: shipped names or files")
+    Setup.options(some, n=10_000, batch=500, precision="bf16")
+    some.add_argument("--n-nll", type=int, default=500, help="test images for the bound")
+    some.add_argument("--S", type=int, default=50)
+    some.add_argument("--out", default="cifar10_iddpm.json")
+    quick = commands.add_parser("estimate", help="the bound of the shipped pair, t drawn")
     quick.add_argument("--draws", type=int, default=20_000)
-    quick.add_argument("--seed", type=int, default=0)
-    quick.add_argument("--json", type=Path, default=Path("cifar10_iddpm_estimate.json"))
-    quick.set_defaults(run=estimate)
-    exact = commands.add_parser("gradient")
+    exact = commands.add_parser("gradient", help="the noise of the gradient")
     exact.add_argument("--repeats", type=int, default=4, help="gradients at each t")
-    exact.add_argument("--seed", type=int, default=0)
-    exact.add_argument("--json", type=Path, default=Path("cifar10_iddpm_gradient.json"))
-    exact.set_defaults(run=gradient)
-    for p in (one, all_, quick, exact):
-        p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    args = parser.parse_args()
-    args.run(args)
+    for name, p in (("estimate", quick), ("gradient", exact)):
+        p.add_argument("--seed", type=int, default=0)
+        device_option(p)
+        p.add_argument("--out", default=f"cifar10_iddpm_{name}.json")
+    return result
+
+
+def main() -> None:
+    options = vars(parser().parse_args())
+    command = options.pop("command")
+    if command == "measure":
+        setup = Setup(**{f.name: options.pop(f.name) for f in fields(Setup)})
+        measure(setup=setup, **options)
+    else:
+        {"train": train, "estimate": estimate, "gradient": gradient}[command](**options)
 
 
 if __name__ == "__main__":

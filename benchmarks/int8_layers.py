@@ -16,8 +16,7 @@ import argparse
 from collections import defaultdict
 
 import torch
-from record import RESULTS, provenance, save
-from tables import weights_digest
+from record import provenance, save, weights_digest
 from torch import Tensor
 
 import minidiff as md
@@ -29,17 +28,21 @@ TIMES = (1000, 950, 900, 700, 400, 50)
 JOINED = ("all", "not small", "stored in 8 bits")
 
 
-def main() -> None:
-    """One row for each part of the network, the first one for all together."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--weights", default="cifar10", help="a shipped name")
-    parser.add_argument("--n", type=int, default=4, help="test images")
-    parser.add_argument("--draws", type=int, default=4, help="of the rounding error")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", default=str(RESULTS / "cifar10_int8_layers.json"))
-    args = parser.parse_args()
+    result.add_argument("--weights", default="cifar10", help="a shipped name")
+    result.add_argument("--n", type=int, default=4, help="test images")
+    result.add_argument("--draws", type=int, default=4, help="of the rounding error")
+    result.add_argument("--seed", type=int, default=0)
+    result.add_argument("--out", default="cifar10_int8_layers.json")
+    return result
+
+
+def main() -> None:
+    """One row for each part of the network, the first one for all together."""
+    args = parser().parse_args()
     model = md.load_pretrained(args.weights)
     x0 = from_uint8(md.data.load("cifar10", "test").images[: args.n])
     g = torch.Generator().manual_seed(args.seed)
@@ -70,8 +73,7 @@ def main() -> None:
         block = f"{first}.{second}" if first in ("down", "mid", "up") else first
         parts[f"{block}, small" if small and block != first else block].append(name)
     result = provenance("cpu") | {"weights": args.weights, "n": args.n, "seed": args.seed}
-    result |= {"draws": args.draws}
-    result["weights_sha256"] = weights_digest(args.weights)
+    result |= {"draws": args.draws, "weights_sha256": weights_digest(args.weights)}
     with torch.no_grad():
         exact, own = eps(), {name: w.clone() for name, w in weights.items()}
         result |= {"eps_mse": mse(exact, noise), "rows": []}

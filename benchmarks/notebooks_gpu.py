@@ -54,17 +54,22 @@ def execute(path: Path, limit: float, environment: dict[str, str]) -> dict[str, 
     return row
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*")
-    parser.add_argument("--profile", choices=["cpu", "gpu"], default="gpu")
+    result.add_argument("names", nargs="*")
+    result.add_argument("--profile", choices=["cpu", "gpu"], default="gpu")
+    at_once = max(1, 4 * torch.cuda.device_count())
+    result.add_argument("-j", "--jobs", type=int, default=at_once)
+    result.add_argument("--limit", type=float, default=300, help="seconds for one notebook")
+    result.add_argument("--out", default="notebooks_gpu.json")
+    return result
+
+
+def main() -> int:
+    args = parser().parse_args()
     gpus = torch.cuda.device_count()
-    parser.add_argument("-j", "--jobs", type=int, default=max(1, 4 * gpus))
-    parser.add_argument("--limit", type=float, default=300, help="seconds for one notebook")
-    parser.add_argument("--out", default="notebooks_gpu.json")
-    args = parser.parse_args()
     threads = max(1, (os.cpu_count() or 1) // args.jobs)
     result = provenance("cuda" if args.profile == "gpu" else "cpu")
     result |= {"gpus": gpus, "profile": args.profile, "jobs": args.jobs, "limit": args.limit}

@@ -14,11 +14,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from record import CONFIGS
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -33,7 +33,8 @@ from minidiff.schedule import Schedule
 from minidiff.unet.compat import unet_to_diffusers
 from minidiff.unet.network import UNet
 
-CONFIG = Path(__file__).resolve().parent.parent / "minidiff" / "configs" / "cifar10_minutes.py"
+CONFIG = CONFIGS / "cifar10_minutes.py"
+PACKAGES = ("diffusers", "denoising-diffusion-pytorch", "ema-pytorch", "smalldiffusion")
 SMALL = {"width": 32, "mults": (1, 2), "blocks": 1, "attention": ()}
 
 

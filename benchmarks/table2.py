@@ -13,18 +13,16 @@ already there (same settings and seed) are not measured again.
 from __future__ import annotations
 
 import argparse
-import tempfile
 import time
 from typing import Any
 
 import torch
-from record import RESULTS
-from tables import Table, bound, samples
+from judge import Quality, Setup, bound, last, quality, samples
+from record import CONFIGS, Record, provenance
 
 import minidiff as md
 from minidiff.data.images import from_uint8
 from minidiff.engine.config import TrainConfig, make_config, read_config
-from minidiff.measure.metrics import evaluate
 
 ROWS = (  # predict, loss, variance: first the paper's six, in its order
     ("mu", "vlb", "diagonal"),
@@ -45,82 +43,68 @@ CIFAR10 = {
     "ema": (0.999,),
     "compile": "default",
 }
+TINY = {"width": 8, "mults": (1,), "attention": (), "blocks": 1, "groups": 8}
 
 
-def config(args: argparse.Namespace, changes: dict[str, Any]) -> TrainConfig:
-    """What all rows share, and what tells them apart."""
-    same = {"T": args.T, "steps": args.steps, "batch": args.train_batch, "seed": args.seed}
-    same |= {"sample_every": 0, "validate_every": 0} | (CIFAR10 if args.data == "cifar10" else {})
-    if args.smoke:
-        same["network_options"] = {
-            "width": 8,
-            "mults": (1,),
-            "attention": (),
-            "blocks": 1,
-            "groups": 8,
-        }
-    digits = RESULTS.parent / "minidiff" / "configs" / "digits.py"
-    return make_config(same | changes, read_config(digits))
-
-
-def row(args: argparse.Namespace, c: TrainConfig) -> dict[str, Any]:
+def row(c: TrainConfig, setup: Setup, n_nll: int, judge: Quality) -> dict[str, Any]:
     """Train, then the bound of test images and the quality of samples."""
     start = time.perf_counter()
-    model = md.train(c, device=args.device, bar=False)
+    model = md.train(c, device=setup.device, bar=False)
     found: dict[str, Any] = {"seconds_training": round(time.perf_counter() - start, 1)}
     found["parameters"] = sum(p.numel() for p in model.net.parameters())
-    if args.device != "cpu":
+    if setup.device != "cpu":
         model.net = torch.compile(model.net.to(memory_format=torch.channels_last))
-    test = md.data.load(args.data, "test", device=args.device)
-    train = md.data.load(args.data, "train", device=args.device)
-    if args.data == "cifar10":
-        extractor: Any = md.features.Inception768.load().to(args.device)
-    else:
-        extractor = md.features.Classifier.load(args.data).to(args.device)
-
-    def walk(x_T: torch.Tensor, g: torch.Generator) -> torch.Tensor:
-        *_, last = md.ancestral(model, x_T, generator=g)
-        return last.x
-
+    test = md.data.load(c.data, "test", device=setup.device)
     with torch.no_grad():
-        terms = bound(args, model, from_uint8(test.images[: args.n_nll]))[c.variance]
+        terms = bound(setup, model, from_uint8(test.images[:n_nll]))[c.variance]
         model.variance = c.variance  # `bound` tries both fixed ones
-        images, _ = samples(args, test.shape, walk)
-        found["samples"] = evaluate(images, train, extractor)
+        drawn, _ = samples(
+            setup, test.shape, lambda x_T, g: last(md.ancestral(model, x_T, generator=g))
+        )
     keep = ("bits_per_dim", "standard_error", "rate", "distortion")
-    return found | {k: terms[k] for k in keep}
+    return found | {"samples": judge(drawn)} | {k: terms[k] for k in keep}
+
+
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    result.add_argument("--data", choices=("digits", "cifar10"), default="digits")
+    result.add_argument("--rows", type=int, nargs="+", default=range(len(ROWS)), help="which of 8")
+    result.add_argument("--T", type=int, default=200)
+    result.add_argument("--steps", type=int, default=1000)
+    result.add_argument("--train-batch", type=int, default=64)
+    Setup.options(result, n=500, batch=500)
+    result.add_argument("--n-nll", type=int, default=100, help="test images for the bound")
+    result.add_argument("--smoke", action="store_true", help="tiny, nothing is kept")
+    result.add_argument("--out", help="default: <data>_table2.json")
+    return result
 
 
 def main() -> None:
     """One row after the other."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    args = parser().parse_args()
+    if args.smoke:
+        args.T, args.steps, args.n, args.batch, args.n_nll = 50, 2, 100, 100, 4
+    setup = Setup.of(args)
+    same = {"T": args.T, "steps": args.steps, "batch": args.train_batch, "seed": setup.seed}
+    same |= {"sample_every": 0, "validate_every": 0} | (CIFAR10 if args.data == "cifar10" else {})
+    if args.smoke:
+        same["network_options"] = TINY
+    base = make_config(same, read_config(CONFIGS / "digits.py"))
+    judge = quality(
+        setup.device, args.data, "inception768" if args.data == "cifar10" else "classifier"
     )
-    parser.add_argument("--data", choices=("digits", "cifar10"), default="digits")
-    parser.add_argument("--rows", type=int, nargs="+", default=range(len(ROWS)), help="which of 8")
-    parser.add_argument("--T", type=int, default=200)
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--train-batch", type=int, default=64)
-    parser.add_argument("--n", type=int, default=500, help="samples of each row")
-    parser.add_argument("--n-nll", type=int, default=100, help="test images for the bound")
-    parser.add_argument("--batch", type=int, default=500, help="in sampling and for the bound")
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--smoke", action="store_true", help="tiny, nothing is kept")
-    parser.add_argument("--out")
-    args = parser.parse_args()
-    args.table, args.weights = "table2", None
-    with tempfile.TemporaryDirectory() as folder:
-        if args.smoke:
-            args.T, args.steps, args.n, args.batch, args.n_nll = 50, 2, 100, 100, 4
-            args.out = f"{folder}/table2.json"
-        table = Table(args)
-        for predict, loss, variance in (ROWS[i] for i in args.rows):
-            changes = {"predict": predict, "loss": loss, "variance": variance}
-            key = changes | {"T": args.T, "steps": args.steps, "train_batch": args.train_batch}
-            c = config(args, changes)
-            table.measure(key | {"n": args.n, "n_nll": args.n_nll}, lambda c=c: row(args, c))
+    out = None if args.smoke else args.out or f"{args.data}_table2.json"
+    table = Record(out, provenance(setup.device) | {"seed": setup.seed}, same=("seed",))
+    for predict, loss, variance in (ROWS[i] for i in args.rows):
+        changes = {"predict": predict, "loss": loss, "variance": variance}
+        key = changes | {"T": args.T, "steps": args.steps, "train_batch": args.train_batch}
+        c = make_config(changes, base)
+        table.measure(
+            key | {"n": setup.n, "n_nll": args.n_nll},
+            lambda c=c: row(c, setup, args.n_nll, judge),
+        )
 
 
 if __name__ == "__main__":

@@ -11,22 +11,29 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from pathlib import Path
 
 from record import save
 
 
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    result.add_argument("run", type=Path)
+    result.add_argument("--gpus", type=int, required=True)
+    result.add_argument("--hardware", required=True)
+    result.add_argument("--torch", required=True, help="its version")
+    result.add_argument("--command", required=True, help="that trained")
+    result.add_argument("--before", type=Path, help="the record of an earlier run")
+    result.add_argument("--out", default="cifar10_training.json")
+    return result
+
+
 def main() -> None:
     """Keep the configuration, and of each stretch its seconds, speed, losses and validation."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--gpus", type=int, required=True)
-    parser.add_argument("--hardware", required=True)
-    parser.add_argument("--torch", required=True)
-    parser.add_argument("--command", required=True)
-    parser.add_argument("--before", type=Path)
-    parser.add_argument("--out", default="cifar10_training.json")
-    args = parser.parse_args()
+    args = parser().parse_args()
     made = {"command": args.command, "hardware": args.hardware, "torch": args.torch}
     earlier = json.loads(args.before.read_text()) if args.before else {}
     done = sum(s["steps"] for s in earlier.get("stretches", []))
@@ -58,8 +65,13 @@ def main() -> None:
     for row in lines + held_out:
         row["step"] += done
     places = dict.fromkeys(stretch["hardware"] for stretch in stretches)
-    result = made | {
+    ended = time.localtime((args.run / "log.jsonl").stat().st_mtime)
+    result = {
+        "command": args.command,
+        "date": time.strftime("%Y-%m-%d", ended),
         "hardware": ", then ".join(places),
+        "versions": {"torch": args.torch},
+        "script": "benchmarks/training_record.py",
         "config": config,
         "stretches": stretches,
         "images": sum(s["images"] for s in stretches),

@@ -12,7 +12,6 @@ import argparse
 import statistics
 import time
 
-import diffusers
 import torch
 from record import provenance, save
 
@@ -20,13 +19,21 @@ from minidiff.unet.compat import unet_from_diffusers, unet_to_diffusers
 from minidiff.unet.network import UNet
 
 
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    result.add_argument("--batch", type=int, default=16)
+    result.add_argument("--turns", type=int, default=10)
+    result.add_argument("--out", default="unet_cpu.json")
+    return result
+
+
 def main() -> None:
     """Time both networks with the same weights, on the same images, in turns."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--turns", type=int, default=10)
-    parser.add_argument("--out", default="unet_cpu.json")
-    args = parser.parse_args()
+    import diffusers
+
+    args = parser().parse_args()
     torch.manual_seed(0)
     config, _ = unet_to_diffusers(UNet.cifar10())
     theirs = diffusers.UNet2DModel.from_config(config).eval()
@@ -47,12 +54,8 @@ def main() -> None:
                 for clock, now in clocks.items():
                     times[clock][name].append(now() - start[clock])
             print({c: {n: round(v[-1], 3) for n, v in ns.items()} for c, ns in times.items()})
-    result = provenance("cpu")
-    result["versions"]["diffusers"] = diffusers.__version__
-    result |= {
-        "batch": args.batch,
-        "largest_difference": difference,
-    }
+    result = provenance("cpu", "diffusers")
+    result |= {"seed": 0, "batch": args.batch, "largest_difference": difference}
     for clock, names in times.items():
         ratios = [a / b for a, b in zip(names["ours"], names["diffusers"], strict=True)]
         result[clock] = {

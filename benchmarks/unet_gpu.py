@@ -6,22 +6,22 @@
 
 Forward pass and training step (loss, backward, AdamW) on 32×32 images. "eager" is each library as
 it comes; "bf16" adds autocast; "compiled" adds channels-last memory and torch.compile. Networks
-that are not installed are left out. Results are printed and written to --out as they come.
+that are not installed are left out. Rows already in --out are not measured again.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import gc
-import importlib.metadata
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from record import provenance, save
+from judge import device_option
+from record import Record, attempt, provenance
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -73,6 +73,7 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "lucidrains": lucidrains,
     "ours, built-in norm": builtin_norm,
 }
+OTHERS = {"diffusers": "diffusers", "lucidrains": "denoising_diffusion_pytorch"}
 
 
 def seconds(work: Callable[[], Any], steps: int, device: str) -> float:
@@ -93,11 +94,11 @@ def seconds(work: Callable[[], Any], steps: int, device: str) -> float:
     return begin.elapsed_time(end) / 1000 / steps
 
 
-def measure(row: dict[str, Any], steps: int, device: str, profile: bool) -> None:
-    """Images per second of forward pass and training step of the row's network in its mode."""
-    name, mode, batch = row["net"], row["mode"], row["batch"]
+def measure(
+    name: str, mode: str, batch: int, steps: int, device: str, profile: bool
+) -> dict[str, Any]:
+    """Images per second of forward pass and training step of a network in its mode."""
     torch.manual_seed(0)
-    torch._dynamo.reset()
     net = NETS[name]().to(device)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         net(torch.zeros(1, 3, 32, 32, device=device), torch.zeros(1, device=device))
@@ -127,12 +128,13 @@ def measure(row: dict[str, Any], steps: int, device: str, profile: bool) -> None
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    row["parameters"] = sum(p.numel() for p in net.parameters())
-    row["forward_flops_per_image"] = counter.get_total_flops()
+    flops = counter.get_total_flops()
+    row: dict[str, Any] = {"parameters": sum(p.numel() for p in net.parameters())}
+    row["forward_flops_per_image"] = flops
     for key, work, cost in (("forward", forward, 1), ("train", train, 3)):
         net.train(key == "train")
         row[f"{key}_images_per_s"] = rate = batch / seconds(work, steps, device)
-        row[f"{key}_tflops"] = rate * cost * counter.get_total_flops() / 1e12
+        row[f"{key}_tflops"] = rate * cost * flops / 1e12
     if device == "cuda":
         row["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
     if profile:
@@ -142,6 +144,7 @@ def measure(row: dict[str, Any], steps: int, device: str, profile: bool) -> None
             torch.cuda.synchronize() if device == "cuda" else None
         by = "self_device_time_total" if device == "cuda" else "self_cpu_time_total"
         print(trace.key_averages().table(sort_by=by, row_limit=40, max_name_column_width=90))
+    return row
 
 
 def matmul_tflops(device: str, steps: int) -> float:
@@ -151,53 +154,36 @@ def matmul_tflops(device: str, steps: int) -> float:
     return 2 * n**3 / seconds(lambda: a @ a, max(steps, 10), device) / 1e12
 
 
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    device_option(result)
+    result.add_argument("--batch", type=int, nargs="+", default=[128, 512, 1024])
+    result.add_argument("--steps", type=int, default=20)
+    result.add_argument("--nets", nargs="+", default=list(NETS), choices=list(NETS))
+    result.add_argument("--modes", nargs="+", default=list(MODES), choices=MODES)
+    result.add_argument("--profile", action="store_true", help="also print the costliest kernels")
+    result.add_argument("--out", default="unet_gpu.json")
+    return result
+
+
 def main() -> None:
     """Measure everything asked for, writing after each measurement."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--batch", type=int, nargs="+", default=[128, 512, 1024])
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--nets", nargs="+", default=list(NETS), choices=list(NETS))
-    parser.add_argument("--modes", nargs="+", default=list(MODES), choices=MODES)
-    parser.add_argument("--profile", action="store_true", help="also print the costliest kernels")
-    parser.add_argument("--out", default="unet_gpu.json")
-    args = parser.parse_args()
-    cuda = args.device == "cuda"
+    args = parser().parse_args()
+    nets = [name for name in args.nets if name not in OTHERS or find_spec(OTHERS[name])]
     torch.backends.cudnn.benchmark = True
-    result = provenance(args.device)
-    for package in ("diffusers", "denoising-diffusion-pytorch"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            result["versions"][package] = importlib.metadata.version(package)
+    head = provenance(args.device, "diffusers", "denoising-diffusion-pytorch")
     yardstick = matmul_tflops(args.device, args.steps)
-    result |= {"steps": args.steps, "matmul_tflops": yardstick, "rows": []}
-    print(f"{result['hardware']}, {result['versions']}, matmul {yardstick:.1f} TFLOP/s", flush=True)
+    head |= {"seed": 0, "steps": args.steps, "matmul_tflops": yardstick}
+    record = Record(args.out, head, same=("hardware", "torch", "steps"))
     for batch in args.batch:
         for mode in args.modes:
-            for name in args.nets:
-                row: dict[str, Any] = {"net": name, "mode": mode, "batch": batch}
-                try:
-                    measure(row, args.steps, args.device, args.profile)
-                except ImportError as error:
-                    print(f"{name:<20} left out: {error}", flush=True)
-                    continue
-                except RuntimeError as error:  # the next row may still run
-                    row["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
-                finally:
-                    gc.collect()
-                    if cuda:
-                        torch.cuda.empty_cache()
-                        torch.cuda.reset_peak_memory_stats()
-                result["rows"].append(row)
-                save(args.out, result)
-                rates = [
-                    f"{row.get(f'{key}_images_per_s', 0):>9,.1f}" for key in ("forward", "train")
-                ]
-                share = row.get("train_tflops", 0) / yardstick
-                print(
-                    f"{name:<20} {mode:<9} batch {batch:>5}  forward {rates[0]} img/s  "
-                    f"train {rates[1]} img/s  {share:.0%} of matmul  "
-                    f"{row.get('error', '')}",
-                    flush=True,
+            for name in nets:
+                job = (name, mode, batch, args.steps, args.device, args.profile)
+                record.measure(
+                    {"net": name, "mode": mode, "batch": batch},
+                    lambda job=job: attempt(lambda: measure(*job)),
                 )
 
 

@@ -30,6 +30,7 @@ from minidiff.engine.loop import train
 from minidiff.guidance import guide
 from minidiff.likelihood import Likelihood, dequantize, log_likelihood
 from minidiff.losses import loss_gamma, loss_hybrid, loss_score, loss_simple, loss_vlb
+from minidiff.measured import results
 from minidiff.objective import gamma, j_term
 from minidiff.ode import decode, encode, predict_at, solve, solve_adaptive, velocity
 from minidiff.parameterize import convert, from_x0, to_x0_eps
@@ -102,6 +103,7 @@ __all__ = [
     "predict_at",
     "prior_kl",
     "randn",
+    "results",
     "save_weights",
     "slerp",
     "solve",

@@ -4,27 +4,99 @@ Tiny networks on the processor, in processes of their own as a reader would star
 not looked at.
 """
 
-import argparse
+import importlib
 import json
 import math
 import os
+import re
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import chapters
+import measured
 import pytest
 import torch
 
 import minidiff as md
 from minidiff.data.sets import Images
-from minidiff.engine.config import make_config, read_config
+from minidiff.engine.config import make_config, read_config, read_overrides
 from minidiff.engine.distributed import World
 from minidiff.engine.trainer import Trainer
 from minidiff.unet.network import UNet
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import judge  # noqa: E402
+import record  # noqa: E402
+
+SHARED = {"judge", "peers", "record"}  # what the scripts import
+SCRIPTS = sorted(
+    path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem not in SHARED
+)
+
+
+# -- what is stored -----------------------------------------------------------------------------
+
+
+def test_results_have_names() -> None:
+    assert "cifar10_ddim" in md.results()
+    assert md.results("cifar10_ddim")["rows"]
+    with pytest.raises(ValueError, match="no result 'cifar10_dim': did you mean 'cifar10_ddim'"):
+        md.results("cifar10_dim")
+    with pytest.raises(ValueError, match="lists all"):
+        md.results("imagenet")
+
+
+@pytest.mark.parametrize("name", md.results())
+def test_every_result_says_how_it_is_made_and_can_be_made_so(name: str) -> None:
+    stored = md.results(name)
+    assert {"command", "date", "hardware", "versions"} <= set(stored)
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d", stored["date"])
+    assert "torch" in stored["versions"]
+    if "script" in stored:  # what gathers the tables of several commands
+        assert Path(stored["script"]).stem in SCRIPTS
+        assert importlib.import_module(Path(stored["script"]).stem).parser()
+    for command in measured.commands(stored):
+        launcher, *words = shlex.split(command)
+        if launcher == "make":
+            assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), flags=re.M)
+            continue
+        words = [word for word in words if not word.startswith("--nproc")]
+        if words[:3] == ["-m", "minidiff", "train"]:  # the files of settings moved once
+            words[3] = words[3].replace("configs/", "minidiff/configs/")
+            settings = dict(zip(words[4::2], words[5::2], strict=True))
+            read_overrides([w for k, v in settings.items() if k != "--out" for w in (k, v)])
+            assert (ROOT / words[3]).exists()
+            continue
+        script = importlib.import_module(Path(words[0]).stem)
+        _, further = script.parser().parse_known_args(words[1:])
+        assert not further or script.__name__ == "equal_time"  # whose others are settings
+
+
+def test_the_page_of_results_is_up_to_date() -> None:
+    command = [sys.executable, "tools/measured.py", "--check"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout
+    known = set(md.results())
+    for _, stem, _ in chapters.chapters():
+        assert set(re.findall(r"""md\.results\(["'](\w+)""", measured.code(stem))) <= known
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_script_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    script = importlib.import_module(name)
+    with pytest.raises(SystemExit, match="0"):
+        script.parser().parse_args(["--help"])
+    assert script.__doc__.split("\n")[0] in capsys.readouterr().out
+    assert f"benchmarks/{name}.py" in script.__doc__
+
+
+# -- the scripts --------------------------------------------------------------------------------
 
 
 def rows(script: str, *arguments: str) -> list[dict[str, object]]:
@@ -49,22 +121,41 @@ def test_training_speed() -> None:
     assert len({row["forward_flops_per_image"] for row in found}) == 1
 
 
-def test_results_go_on_where_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    import train_gpu
-
+def test_results_go_on_where_they_were(tmp_path: Path) -> None:
     path = tmp_path / "out.json"
     made = {"command": "b", "hardware": "a card", "processes": 1, "versions": {"torch": "2"}}
-    assert train_gpu.resumed(path, "runs", made) == made | {"runs": []}
-    runs = [{"batch": 1}, {"batch": 2, "error": "out of memory"}]
     versions = {"torch": "2", "diffusers": "1"}
-    old = made | {"command": "a", "note": "hot", "versions": versions, "runs": runs}
+    rows = [{"batch": 1}, {"batch": 2, "error": "out of memory"}]
+    old = made | {"command": "a", "note": "hot", "versions": versions, "runs": rows}
     path.write_text(json.dumps(old))
-    assert train_gpu.resumed(path, "runs", made) == old | {"command": "a; b", "runs": runs[:1]}
+
+    def opened(**changes: Any) -> record.Record:
+        return record.Record(path, made | changes, record.SPEED, rows="runs")
+
     with pytest.raises(SystemExit, match="hardware a card, here a processor: name another --out"):
-        train_gpu.resumed(path, "runs", made | {"hardware": "a processor"})
+        opened(hardware="a processor")
     with pytest.raises(SystemExit, match="torch 2, here 3"):
-        train_gpu.resumed(path, "runs", made | {"versions": {"torch": "3"}})
+        opened(versions={"torch": "3"})
+    asked = []
+    for _ in range(2):  # the row that failed is measured again, and once
+        found = opened()
+        for batch in (1, 2):
+            found.measure({"batch": batch}, lambda batch=batch: {"asked": asked.append(batch)})
+    assert asked == [2]
+    new = json.loads(path.read_text())
+    assert [row["batch"] for row in new.pop("runs")] == [1, 2]
+    assert new == made | {"command": "a; b", "note": "hot", "versions": versions}
+
+
+def test_a_row_that_fails_lets_the_next_one_run(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> dict[str, Any]:
+        raise RuntimeError("out of memory\nand a page more")
+
+    kept = record.Record(None, {"hardware": "a card", "versions": {}}, same=())
+    kept.measure({"batch": 2}, lambda: record.attempt(fail))
+    kept.measure({"batch": 1}, lambda: record.attempt(lambda: {"terms": [0.0] * 1000}))
+    assert [row.get("error") for row in kept.rows] == ["RuntimeError: out of memory", None]
+    assert len(capsys.readouterr().out) < 400  # long lists are for the file
 
 
 def test_a_peer_is_sampled_by_its_own_prediction() -> None:
@@ -76,7 +167,6 @@ def test_a_peer_is_sampled_by_its_own_prediction() -> None:
 
 
 def test_settings_change_our_recipe_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     import peers
 
     data = Images(torch.zeros(8, 3, 32, 32, dtype=torch.uint8), torch.zeros(8).long(), ("black",))
@@ -109,11 +199,8 @@ def test_settings_change_our_recipe_and_nothing_else(monkeypatch: pytest.MonkeyP
         assert {name: group[name] for name in changed} == changed
 
 
-def test_the_recipe_that_was_measured_is_still_the_one_in_its_file(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_recipe_that_was_measured_is_still_the_one_in_its_file() -> None:
     """cifar10_equal_time.json names rows by what differs from the file, chapter 15 by the rest."""
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     import peers
 
     file = make_config({}, read_config(peers.CONFIG))
@@ -154,7 +241,7 @@ def printed(script: str, *arguments: str) -> str:
 
 
 def test_sampling_of_the_same_weights_gives_the_same_images() -> None:
-    assert "'same': True" in printed("sampling_gpu.py")
+    assert '"same": true' in printed("sampling_gpu.py")
 
 
 def test_every_row_of_table2_can_be_trained_and_measured() -> None:
@@ -164,15 +251,14 @@ def test_every_row_of_table2_can_be_trained_and_measured() -> None:
 def test_table2_can_be_made_in_parts() -> None:
     found = printed("table2.py", "--rows", "5", "1").splitlines()
     assert len(found) == 2
-    assert "'predict': 'eps', 'loss': 'simple', 'variance': 'large'" in found[0]
-    assert "'predict': 'mu', 'loss': 'vlb', 'variance': 'large'" in found[1]
+    assert '"predict": "eps", "loss": "simple", "variance": "large"' in found[0]
+    assert '"predict": "mu", "loss": "vlb", "variance": "large"' in found[1]
 
 
 def test_recipes_of_improved_ddpm_can_be_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All four, two steps each on noise, the last one from the weights of another."""
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     import iddpm
 
     noise = Images(
@@ -184,10 +270,7 @@ def test_recipes_of_improved_ddpm_can_be_trained(
     kept, marked = {}, tmp_path / "marked.safetensors"
     for recipe in iddpm.RECIPES:
         init = str(marked) if recipe == "vlb" else ""
-        asked = argparse.Namespace(
-            recipe=recipe, size="tiny", init=init, seconds=60.0, out=tmp_path, device="cpu"
-        )
-        iddpm.train(asked)
+        iddpm.train(recipe, "tiny", init, seconds=60.0, out=tmp_path, device="cpu")
         kept[recipe] = model = md.load_pretrained(tmp_path / f"{recipe}.safetensors")
         card = md.checkpoint.read_info(tmp_path / f"{recipe}.safetensors")["card"]
         assert (card["recipe"], card["init"], card["steps"]) == (recipe, init, 2)
@@ -201,15 +284,10 @@ def test_recipes_of_improved_ddpm_can_be_trained(
     assert (kept["vlb"].net.conv_in.bias - 1).abs().max() < 1e-3  # it began with what it was given
 
 
-def test_a_bound_from_fewer_images_at_late_t_has_the_right_error(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_bound_from_fewer_images_at_late_t_has_the_right_error() -> None:
     """The standard error against the spread of a thousand repetitions, and the plain case."""
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    import tables
-
     g = torch.Generator().manual_seed(0)
-    n, n_late, late = 60, 20, tables.LATE + 1
+    n, n_late, late = 60, 20, judge.LATE + 1
     level = torch.linspace(2, 0, late + 9, dtype=torch.float64)[:, None]
 
     def draw() -> torch.Tensor:  # an image that is dear at small t is dear at large t, too
@@ -220,7 +298,7 @@ def test_a_bound_from_fewer_images_at_late_t_has_the_right_error(
     for _ in range(1000):
         terms = draw()
         terms[late:, n_late:] = math.nan  # not measured, so not to be looked at
-        mean, error = tables.mean_terms(terms, n_late)
+        mean, error = judge.mean_terms(terms, n_late)
         sums.append(mean.sum())
         errors.append(error)
     found, told = torch.stack(sums), torch.stack(errors)
@@ -228,6 +306,32 @@ def test_a_bound_from_fewer_images_at_late_t_has_the_right_error(
     assert float(told.square().mean().sqrt()) == pytest.approx(float(found.std()), rel=0.08)
 
     terms = draw()  # with all images everywhere, it is the standard error of their totals
-    mean, error = tables.mean_terms(terms, n)
+    mean, error = judge.mean_terms(terms, n)
     torch.testing.assert_close(mean, terms.mean(1))
     torch.testing.assert_close(error, terms.sum(0).std() / n**0.5)
+
+
+def test_a_control_run_is_trained_and_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import control
+    import tables
+
+    noise = Images(torch.zeros(4, 3, 32, 32, dtype=torch.uint8), torch.zeros(4).long(), ("black",))
+    tiny = {"width": 8, "mults": (1,), "blocks": 1, "attention": (), "groups": 8}
+    same = {"network_options": tiny, "T": 50, "batch": 4, "steps": 2, "compile": ""}
+    monkeypatch.setattr(control, "RUNS", tmp_path)
+    monkeypatch.setattr(control, "SAME", same)
+    monkeypatch.setattr(control, "HALF", ["up."])
+    monkeypatch.setattr(control, "quality", lambda device: lambda images: {"n": len(images)})
+    monkeypatch.setattr(torch, "compile", lambda net: net)
+    terms = {"bits_per_dim": 4.0, "standard_error": 0.1}
+    monkeypatch.setattr(tables, "bound", lambda *_: {"small": terms, "large": terms})
+    for place in ("minidiff.engine.loop.load", "minidiff.data.load"):
+        monkeypatch.setattr(place, lambda *_args, **_more: noise)
+    found = control.arm("bound", judge.Setup(2, 2, 0, "cpu", "fp32"))
+    assert (found["times"], found["steps"], found["images"]) == ("bound", 2, 8)
+    assert set(found) == set(md.results("cifar10_control")["arms"][0])
+    kinds = [(row["weights"], row["measured"], row.get("S")) for row in found["int8"]]
+    stored = md.results("cifar10_control")["arms"][0]["int8"]
+    assert kinds == [(row["weights"], row["measured"], row.get("S")) for row in stored]

@@ -215,7 +215,7 @@ def test_times_of_other_notebooks_are_kept(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "01_one.ipynb").unlink()
     assert tool.run(tool.select([]), 1, record=True) == 1
     assert list(recorded()) == ["02_two"]
-    tool.RECORD.write_text(tool.RECORD.read_text().replace('"cores": ', '"cores": 9'))
+    tool.RECORD.write_text(tool.RECORD.read_text().replace('"CPU, ', '"CPU, 9'))
     monkeypatch.setattr(tool, "execute", lambda path: 3.0)
     assert tool.run(tool.select([]), 1, record=True) == 0
     assert recorded() == {"02_two": 3.0}

@@ -403,10 +403,11 @@ def run(paths: list[Path], jobs: int, record: bool) -> int:
         import torch
 
         machine = {
+            "about": "Seconds of each chapter, from its first cell to its last.",
             "command": "make notebooks",
+            "hardware": f"CPU, {os.cpu_count()} cores",
+            "versions": {"torch": torch.__version__},
             "profile": kernel_environment()["MINIDIFF_PROFILE"],
-            "cores": os.cpu_count(),
-            "torch": torch.__version__,
             "threads_per_notebook": int(kernel_environment()["OMP_NUM_THREADS"]),
         }
         old = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
@@ -415,6 +416,7 @@ def run(paths: list[Path], jobs: int, record: bool) -> int:
         else:
             kept = {}
         known = {path.stem for path in select([])}
+        machine["date"] = time.strftime("%Y-%m-%d")
         machine["seconds"] = {k: t for k, t in sorted((kept | seconds).items()) if k in known}
         text = json.dumps(machine, indent=1)
         RECORD.write_text(text + "\n", encoding="utf-8")
