@@ -147,8 +147,7 @@ def estimate(args: argparse.Namespace) -> None:
             xt = md.diffuse(model.schedule, x0, t, md.randn(x0, g))
             p = model(xt, t)
             for v in variances:  # noqa: B023
-                model.variance = v
-                yield md.vlb_term(model, x0, xt, t, p) * bits  # noqa: B023
+                yield md.vlb_term(model, x0, xt, t, p, variance=v) * bits  # noqa: B023
 
         times = LossAwareTimes(T, history=2)
         with torch.no_grad():
@@ -189,8 +188,7 @@ def samplers(
         return last.x
 
     def ancestral(variance: str, x_T: Tensor, g: Any) -> Tensor:
-        model.variance = variance
-        return run(md.ancestral(model, x_T, few, generator=g))
+        return run(md.ancestral(model, x_T, few, variance=variance, generator=g))
 
     few = md.tau(model.schedule, S=args.S)
     found = {"ddim": lambda x_T, g: run(md.ddim(model, x_T, few))}

@@ -84,7 +84,6 @@ def row(args: argparse.Namespace, c: TrainConfig) -> dict[str, Any]:
 
     with torch.no_grad():
         terms = bound(args, model, from_uint8(test.images[: args.n_nll]))[c.variance]
-        model.variance = c.variance  # `bound` tries both fixed ones
         images, _ = samples(args, test.shape, walk)
         found["samples"] = evaluate(images, train, extractor)
     keep = ("bits_per_dim", "standard_error", "rate", "distortion")

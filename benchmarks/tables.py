@@ -259,8 +259,8 @@ def bound(
             with autocast(args):
                 p = model(xt, t)
             for v in variances:
-                model.variance = v
-                terms[v][t, k : k + args.batch] = md.vlb_term(model, x0, xt, t, p)
+                term = md.vlb_term(model, x0, xt, t, p, variance=v)
+                terms[v][t, k : k + args.batch] = term
             square[0, t] += (p.x0 - x0).square().double().mean((1, 2, 3)).sum()
             square[1, t] += (p.eps - eps).square().double().mean((1, 2, 3)).sum()
     result: dict[str, Any] = {}
@@ -357,7 +357,7 @@ def int8(args: argparse.Namespace, model: md.Denoiser, table: Table) -> None:
     """The bound and FID of a run's float32 average, and of the same weights in 8 bits."""
     measure, shape = quality(args), _shape(args)
     x = from_uint8(md.data.load(args.data, "test", device=args.device).images[: args.n_nll])
-    net = getattr(model.net, "_orig_mod", model.net)  # inside torch.compile, under its own names
+    net = model.network  # inside torch.compile, under its own names
     exact = {k: v.clone() for k, v in net.state_dict().items()}
     for weights, tensors in (("float32", exact), ("int8", unpack(pack(exact, args.half)))):
         net.load_state_dict(tensors)
@@ -368,8 +368,7 @@ def int8(args: argparse.Namespace, model: md.Denoiser, table: Table) -> None:
         def bits() -> dict[str, Any]:
             found = bound(args, model, x)
             fixed = {} if model.learns_variance else {"variance": "large"}
-            model.variance = fixed.get("variance", model.variance)
-            terms = found[model.variance]
+            terms = found[fixed.get("variance", model.variance)]
             return fixed | {k: terms[k] for k in ("bits_per_dim", "standard_error")}
 
         table.measure(key | {"n": len(x), "measured": "bound"}, bits)
