@@ -199,13 +199,15 @@ def check_steps(T: int | Schedule, S: int | None, spacing: str) -> tuple[int, in
 # ------------------------------------------------------------------------ networks and choices
 
 
-def one_of(name: str, value: object, choices: Sequence[str]) -> None:
-    """Refuse a choice that is not on the list.
+def one_of(name: str, value: str, choices: Sequence[str]) -> str:
+    """The choice, refused if it is not on the list.
 
     >>> one_of("method", "euler", ("euler", "heun"))
+    'euler'
     """
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+    return value
 
 
 def check_clock(clock: object, schedule: Schedule) -> None:
@@ -230,7 +232,7 @@ def check_device(net: nn.Module, xt: Tensor) -> None:
 def check_answer(out: Tensor, xt: Tensor, variance: str, parts: int) -> None:
     """The network returned the shape of x_t, or `parts` times its channels."""
     channels = parts * xt.shape[1]
-    if parts > 1 and out.shape[1] != channels:
+    if parts > 1 and out.ndim > 1 and out.shape[1] != channels:
         raise ValueError(
             f"variance={variance!r} needs a network with {channels} output "
             f"channels (prediction and variance), got {out.shape[1]}"

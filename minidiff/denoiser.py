@@ -123,8 +123,7 @@ class Denoiser(nn.Module):
         of the decoder (never 0); samplers add no noise there.
         """
         p = self(xt, t) if prediction is None else prediction
-        kind = variance or self.variance
-        one_of("variance", kind, tuple(dict.fromkeys(("small", "large", self.variance))))
+        kind = self.check_variance(variance)
         at, as_ = levels(self.schedule, t, s, x0=p.x0, xt=xt)
         mean = mu_tilde(p.x0, xt, at, as_)
         if kind == "diagonal":
@@ -139,6 +138,11 @@ class Denoiser(nn.Module):
         assert p.values is not None
         fraction = (p.values.double() + 1) / 2
         return Gaussian(mean, (fraction * large.log() + (1 - fraction) * small.log()).exp())
+
+    def check_variance(self, variance: str | None) -> str:
+        """The kind of variance that is meant, None the model's own; another's must be fixed."""
+        known = dict.fromkeys(("small", "large", self.variance))
+        return one_of("variance", self.variance if variance is None else variance, tuple(known))
 
     def target(self, x0: Tensor, xt: Tensor, t: Index) -> Tensor:
         """What the network should have predicted at x_t, had it known x_0."""

@@ -50,6 +50,7 @@ def ancestral(
     """
 
     steps = _admit(model, x_T, tau)
+    model.check_variance(variance)
 
     def reverse(x: Tensor, t: int, s: int, p: Prediction) -> Gaussian:
         return model.reverse(x, t, s, p, variance=variance)
