@@ -30,8 +30,8 @@ def loss_simple(
 ) -> Tensor:
     """L_simple = || eps - eps_theta(x_t, t) ||^2, averaged over dimensions.
 
-    Ho et al. 2020, eq. (14); one draw of their algorithm 1. For another parameterization the same
-    in its own target (x_0, v, mu or score). With a learned variance this trains the mean alone.
+    Ho et al. 2020, eq. (14), algorithm 1. For another parameterization the same in its own target
+    (x_0, v, mu or score). With a learned variance this trains the mean alone.
 
     >>> model = Denoiser(lambda x, t: torch.zeros_like(x), Schedule.linear(1000))
     >>> loss = loss_simple(model, torch.zeros(4096, 2), torch.full((4096,), 7))

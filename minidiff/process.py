@@ -138,7 +138,7 @@ def ddim_posterior(
 ) -> Gaussian:
     """q_sigma(x_s | x_t, x_0), one member of the family for each sigma.
 
-    Song, Meng & Ermon 2021, eq. (7), whose product over the steps is their joint, eq. (6).
+    Song, Meng & Ermon 2021, eq. (6), eq. (7): the joint of x_1..x_T is the product over the steps.
     mean = sqrt(alpha_bar_s) x_0 + sqrt(1 - alpha_bar_s - sigma^2) eps, var = sigma^2, where
     eps = (x_t - sqrt(alpha_bar_t) x_0) / sqrt(1 - alpha_bar_t), or as given by who knows it
     already (the samplers). Every sigma with sigma^2 <= 1 - alpha_bar_s has the same marginals
