@@ -5,7 +5,7 @@ Only numbers that lie on the CPU anyway are looked at: a check must never wait f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import torch
@@ -36,12 +36,7 @@ def level(schedule: Schedule, t: Index, *, low: int = 0, **states: Tensor) -> Te
 def levels(
     schedule: Schedule, t: Index, s: Index, *, low: int = 0, **states: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """(alpha_bar_t, alpha_bar_s) for s < t, as `level` does.
-
-    >>> at, as_ = levels(Schedule.from_betas([0.1, 0.5]), t=2, s=1, x0=torch.zeros(3, 4))
-    >>> float(at), float(as_)
-    (0.45, 0.9)
-    """
+    """(alpha_bar_t, alpha_bar_s) for s < t, as `level` does."""
     x = admit({"t": t, "s": s}, low, schedule.T, **states)
     return schedule.at(t, x), schedule.at(s, x)
 
@@ -51,9 +46,6 @@ def admit(
 ) -> Tensor:
     """The first state, when all are floating (B, …) tensors of one shape on one device, every time
     is in low..high and one number or one for each sample, and s < t if both are given.
-
-    >>> admit(x_T=torch.zeros(2, 3)).shape
-    torch.Size([2, 3])
     """
     first = next(iter(states.values()))
     for name, x in states.items():
@@ -168,9 +160,10 @@ def bound_variances(schedule: Schedule, sigma: Tensor) -> Tensor:
     return var
 
 
-def check_tau(steps: Sequence[int], T: int) -> list[int]:
+def check_tau(steps: Iterable[int], T: int) -> list[int]:
     """The steps, refused unless they fall strictly to 0 and stay within T."""
-    steps, given = [int(t) for t in steps], list(steps)
+    given = list(steps)
+    steps = [int(t) for t in given]
     if steps != given:
         raise ValueError(f"tau must hold whole numbers, got {given}; round them")
     falls = all(a > b for a, b in pairwise(steps))
@@ -200,11 +193,7 @@ def check_steps(T: int | Schedule, S: int | None, spacing: str) -> tuple[int, in
 
 
 def one_of(name: str, value: str, choices: Sequence[str]) -> str:
-    """The choice, refused if it is not on the list.
-
-    >>> one_of("method", "euler", ("euler", "heun"))
-    'euler'
-    """
+    """The choice, refused if it is not on the list."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
     return value

@@ -13,15 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from minidiff.checks import (
-    Index,
-    admit,
-    check_answer,
-    check_clock,
-    check_device,
-    levels,
-    one_of,
-)
+from minidiff.checks import Index, admit, check_answer, check_clock, check_device, levels, one_of
 from minidiff.parameterize import KINDS, alpha_bars, from_x0, pair
 from minidiff.process import Gaussian, cast, mu_tilde
 from minidiff.schedule import Schedule, beta_of, beta_tilde_of

@@ -1,7 +1,7 @@
-"""Chapters 4 and 9: training objectives. Each returns one number for each sample, (B,).
+"""Chapters 4 and 9: training objectives, one number for each sample, to weight and average.
 
 All draw eps ~ N(0, I) once (from `generator`), form x_t, and take the network's prediction there
-without clipping. t: (B,) in 1..T, from `minidiff.timesteps`, whose weights make the mean unbiased.
+without clipping. t: (B,) in 1..T, from `minidiff.timesteps`.
 """
 
 from __future__ import annotations

@@ -113,6 +113,24 @@ def posterior(schedule: Schedule, x0: Tensor, xt: Tensor, t: Index, s: Index) ->
     return Gaussian(mu_tilde(x0, xt, at, as_), beta_tilde_of(at, as_))
 
 
+def mu_tilde(x0: Tensor, xt: Tensor, at: Tensor, as_: Tensor) -> Tensor:
+    """The mean of q(x_s | x_t, x_0) at the levels alpha_bar_t, alpha_bar_s: w0 x_0 + wt x_t."""
+    w0, wt = mu_weights(at, as_)
+    return w0 * x0 + wt * xt
+
+
+def mu_weights(at: Tensor, as_: Tensor) -> tuple[Tensor, Tensor]:
+    """(w0, wt) of mu_tilde = w0 x_0 + wt x_t (Ho et al. 2020, eq. (7)).
+
+    >>> w0, wt = mu_weights(torch.tensor(0.25), torch.tensor(1.0))  # s = 0: x_0 itself
+    >>> float(w0), float(wt)
+    (1.0, 0.0)
+    """
+    w0 = as_.sqrt() * beta_of(at, as_) / (1 - at)
+    wt = (at / as_).sqrt() * (1 - as_) / (1 - at)
+    return w0, wt
+
+
 def ddim_sigma(schedule: Schedule, t: int, s: int, eta: float) -> float:
     """sigma = eta sqrt((1-alpha_bar_s)/(1-alpha_bar_t)) sqrt(1 - alpha_bar_t/alpha_bar_s).
 
@@ -176,24 +194,6 @@ def ddim_forward(
     k = (1 - as_ - var).sqrt()
     mean = at.sqrt() * x0 + (1 - at).sqrt() * k * (xs - as_.sqrt() * x0) / (1 - as_)
     return Gaussian(mean, (1 - at) * var / (1 - as_))
-
-
-def mu_tilde(x0: Tensor, xt: Tensor, at: Tensor, as_: Tensor) -> Tensor:
-    """The mean of q(x_s | x_t, x_0) at the levels alpha_bar_t, alpha_bar_s: w0 x_0 + wt x_t."""
-    w0, wt = mu_weights(at, as_)
-    return w0 * x0 + wt * xt
-
-
-def mu_weights(at: Tensor, as_: Tensor) -> tuple[Tensor, Tensor]:
-    """(w0, wt) of mu_tilde = w0 x_0 + wt x_t (Ho et al. 2020, eq. (7)).
-
-    >>> w0, wt = mu_weights(torch.tensor(0.25), torch.tensor(1.0))  # s = 0: x_0 itself
-    >>> float(w0), float(wt)
-    (1.0, 0.0)
-    """
-    w0 = as_.sqrt() * beta_of(at, as_) / (1 - at)
-    wt = (at / as_).sqrt() * (1 - as_) / (1 - at)
-    return w0, wt
 
 
 def cast(x: Tensor, like: Tensor) -> Tensor:

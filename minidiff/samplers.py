@@ -48,7 +48,6 @@ def ancestral(
     >>> last.t, last.x.shape
     (0, torch.Size([2, 3]))
     """
-
     steps = _admit(model, x_T, tau)
     model.check_variance(variance)
 
@@ -69,11 +68,10 @@ def ddim(
 ) -> Iterator[Step]:
     """x_s = sqrt(ab_s) x0 + sqrt(1 - ab_s - sigma^2) eps_theta + sigma eps, ab = alpha_bar.
 
-    A draw from q_sigma(x_s | x_t, x0), the p_theta of Song, Meng & Ermon 2021, eq. (10), eq. (12),
-    with sigma of `ddim_sigma`: eta = 0 is deterministic DDIM, which in x / sqrt(ab) adds
-    (sigma_s - sigma_t) eps_theta, Song, Meng & Ermon 2021, eq. (13); eta = 1 is DDPM with the small
-    variance. eta = "hat" is their sigma-hat (appendix D.3): the mean of eta = 1 with the larger
-    noise sqrt(1 - ab_t/ab_s). x_T and tau as in `ancestral`.
+    A draw from q_sigma(x_s | x_t, x0_theta): Song, Meng & Ermon 2021, eq. (10), eq. (12), with
+    sigma from eta by `ddim_sigma`. eta = 0 is deterministic DDIM, Euler's step of an ODE (`solve`);
+    eta = 1 is DDPM with the small variance; eta = "hat" is their sigma-hat (appendix D.3), the mean
+    of eta = 1 with the larger noise sqrt(1 - ab_t/ab_s). x_T and tau as in `ancestral`.
 
     >>> from minidiff.schedule import Schedule
     >>> model = Denoiser(lambda x, t: torch.zeros_like(x), Schedule.linear(1000), clip=False)

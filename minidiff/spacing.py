@@ -41,7 +41,7 @@ def tau(T: int | Schedule, S: int | None = None, spacing: str = "linear") -> lis
         return [n // S * k + 1 for k in range(S - 1, -1, -1)] + [0]
     if spacing == "trailing":
         return [round(n - i * n / S) for i in range(S)] + [0]
-    assert isinstance(T, Schedule)
+    assert isinstance(T, Schedule)  # spacing == "logsnr"
     log_sigma = T.sigma[1:].log()
     even = torch.linspace(float(log_sigma[-1]), float(log_sigma[0]), S, dtype=torch.float64)
     steps = T.t_at_sigma(even.exp()).round().long().tolist()

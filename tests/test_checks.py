@@ -236,6 +236,13 @@ def test_facts_are_seen_through_wrappers(names: list[str]) -> None:
         Denoiser(net, S1000)
 
 
+def test_the_compilers_own_wrapper_is_one_of_them() -> None:
+    unet = md.UNet.digits(num_classes=10)
+    model = Denoiser(torch.compile(unet), S1000)
+    assert model.network is unet
+    assert model.num_classes == 10
+
+
 def test_a_function_has_no_facts() -> None:
     model = Denoiser(smooth, S1000)
     assert model.network is smooth

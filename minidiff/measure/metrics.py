@@ -73,8 +73,7 @@ def frechet_distance(a: FrechetStats, b: FrechetStats) -> float:
     Tr (S_a S_b)^(1/2) is the sum of the singular values of S_a^(1/2) S_b^(1/2), both symmetric: no
     root of a non-symmetric matrix, no complex numbers, nothing added to a singular diagonal.
     """
-    _check_features(a.mean, b.mean)
-    _check_features(a.cov, b.cov)
+    _check_features(a.cov + a.mean, b.cov + b.mean)
     roots = _root(a.cov) @ _root(b.cov)
     overlap = torch.linalg.svdvals(roots).sum()
     distance = (a.mean - b.mean).square().sum() + a.cov.trace() + b.cov.trace() - 2 * overlap
@@ -82,12 +81,10 @@ def frechet_distance(a: FrechetStats, b: FrechetStats) -> float:
 
 
 def _check_features(a: Tensor, b: Tensor) -> None:
-    """A NaN must not read as a number: neither as a distance of 0 nor as a point in no ball."""
     if a.shape[-1] != b.shape[-1]:
         raise ValueError(f"both sides need one extractor: D = {a.shape[-1]} and {b.shape[-1]}")
-    for x in (a, b):
-        if not bool(x.isfinite().all()):
-            raise ValueError("features and what is made of them must be finite, got NaN or Inf")
+    if not (a.isfinite().all() and b.isfinite().all()):  # a NaN must not read as some distance
+        raise ValueError("features and what is made of them must be finite, got NaN or Inf")
 
 
 def _root(cov: Tensor) -> Tensor:
@@ -299,6 +296,5 @@ def evaluate(
     }
     if probs is not None:
         score = inception_score(probs)
-        result[extractor.score_name] = score.mean
-        result[f"{extractor.score_name} std"] = score.std
+        result |= {extractor.score_name: score.mean, f"{extractor.score_name} std": score.std}
     return result
