@@ -145,8 +145,7 @@ def estimate(draws: int, seed: int, device: str, out: str) -> None:
             xt = md.diffuse(model.schedule, x0, t, md.randn(x0, g))
             p = model(xt, t)
             for v in variances:  # noqa: B023
-                model.variance = v
-                yield md.vlb_term(model, x0, xt, t, p) * bits  # noqa: B023
+                yield md.vlb_term(model, x0, xt, t, p, variance=v) * bits  # noqa: B023
 
         times = LossAwareTimes(T, history=2)
         with torch.no_grad():
@@ -181,8 +180,7 @@ def samplers(model: Denoiser, S: int) -> dict[str, Walk]:
     """DDIM, and ancestral sampling with each variance that the model can have, in few steps."""
 
     def ancestral(variance: str, x_T: Tensor, g: Any) -> Tensor:
-        model.variance = variance
-        return last(md.ancestral(model, x_T, few, generator=g))
+        return last(md.ancestral(model, x_T, few, variance=variance, generator=g))
 
     few = md.tau(model.schedule, S=S)
     found: dict[str, Walk] = {"ddim": lambda x_T, g: last(md.ddim(model, x_T, few))}

@@ -133,8 +133,8 @@ def bound(setup: Setup, model: md.Denoiser, x: Tensor, n_late: int | None = None
             with setup.autocast():
                 p = model(xt, t)
             for v in variances:
-                model.variance = v
-                terms[v][t, k : k + setup.batch] = md.vlb_term(model, x0, xt, t, p)
+                term = md.vlb_term(model, x0, xt, t, p, variance=v)
+                terms[v][t, k : k + setup.batch] = term
             square[0, t] += (p.x0 - x0).square().double().mean((1, 2, 3)).sum()
             square[1, t] += (p.eps - eps).square().double().mean((1, 2, 3)).sum()
     result: dict[str, Any] = {}

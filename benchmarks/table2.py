@@ -57,7 +57,6 @@ def row(c: TrainConfig, setup: Setup, n_nll: int, judge: Quality) -> dict[str, A
     test = md.data.load(c.data, "test", device=setup.device)
     with torch.no_grad():
         terms = bound(setup, model, from_uint8(test.images[:n_nll]))[c.variance]
-        model.variance = c.variance  # `bound` tries both fixed ones
         drawn, _ = samples(
             setup, test.shape, lambda x_T, g: last(md.ancestral(model, x_T, generator=g))
         )

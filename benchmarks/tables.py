@@ -179,14 +179,13 @@ def int8(
 ) -> None:
     """The bound and FID of a run's float32 average, and of the same weights in 8 bits."""
     x = from_uint8(images(setup, "test")[:n_nll])
-    net = getattr(model.net, "_orig_mod", model.net)  # inside torch.compile, under its own names
+    net = model.network  # inside torch.compile, under its own names
     exact = {k: v.clone() for k, v in net.state_dict().items()}
 
     def bits() -> dict[str, Any]:
         found = bound(setup, model, x)
         fixed = {} if model.learns_variance else {"variance": "large"}
-        model.variance = fixed.get("variance", model.variance)
-        terms = found[model.variance]
+        terms = found[fixed.get("variance", model.variance)]
         return fixed | {k: terms[k] for k in ("bits_per_dim", "standard_error")}
 
     def drawn(S: int) -> dict[str, Any]:

@@ -1,7 +1,6 @@
-"""The variational bound: L_T + sum_t L_{t-1} + L_0 in nats and bits/dim, and its relatives.
+"""Chapter 3: the variational bound L_T + sum_t L_{t-1} + L_0, and its relatives.
 
-Ho et al. 2020, eq. (5). Nats are summed over the dimensions of a sample; bits/dim are
-nats / (D ln 2).
+Nats are summed over the dimensions of a sample; bits/dim are nats / (D ln 2).
 """
 
 from __future__ import annotations
@@ -13,17 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from minidiff.checks import Index, admit
 from minidiff.denoiser import Denoiser, Prediction
-from minidiff.process import (
-    Gaussian,
-    check_index,
-    check_pair,
-    check_state,
-    diffuse,
-    marginal,
-    posterior,
-    randn,
-)
+from minidiff.process import Gaussian, diffuse, marginal, posterior, randn
 from minidiff.schedule import Schedule
 
 LEVELS = 256
@@ -42,7 +33,7 @@ def decoder_nll(g: Gaussian, x0: Tensor, levels: int | None = LEVELS) -> Tensor:
     >>> round(float(mass), 12)
     1.0
     """
-    check_pair(g.mean, x0, "x0")
+    admit(mean=g.mean, x0=x0)
     if levels is None:
         return -g.log_prob(x0)
     half = 1 / (levels - 1)
@@ -70,27 +61,32 @@ def vlb_term(
     model: Denoiser,
     x0: Tensor,
     xt: Tensor,
-    t: int | Tensor,
+    t: Index,
     prediction: Prediction | None = None,
     levels: int | None = LEVELS,
+    *,
+    variance: str | None = None,
 ) -> Tensor:
     """Term t of the bound in nats, (B,): L_0 = -log p(x_0|x_1) at t = 1, and for t >= 2
-    L_{t-1} = KL(q(x_{t-1} | x_t, x_0) || p_theta(x_{t-1} | x_t)) (Ho et al. 2020, eq. (5)).
+    L_{t-1} = KL(q(x_{t-1} | x_t, x_0) || p_theta(x_{t-1} | x_t)) of Ho et al. 2020, eq. (5).
+
+    Under a fixed variance sigma^2 the latter is |mu_tilde - mu_theta|^2/(2 sigma^2) + constant:
+    Ho et al. 2020, eq. (8). variance: as in `Denoiser.reverse`.
 
     >>> model = Denoiser(lambda x, t: torch.zeros_like(x), Schedule.linear(1000))
     >>> vlb_term(model, torch.zeros(2, 3), torch.zeros(2, 3), 5).tolist()
     [0.0, 0.0]
     """
-    check_index(t, xt, 1, model.schedule.T)
+    admit({"t": t}, 1, model.schedule.T, xt=xt)
     p = model(xt, t) if prediction is None else prediction
     if isinstance(t, int):
-        g = model.reverse(xt, t, t - 1, p)
+        g = model.reverse(xt, t, t - 1, p, variance=variance)
         if t == 1:
             return decoder_nll(g, x0, levels)
         return posterior(model.schedule, x0, xt, t, t - 1).kl(g)
     t = t.to(xt.device).reshape(-1)
     first = t == 1
-    g = model.reverse(xt, t, t - 1, p)
+    g = model.reverse(xt, t, t - 1, p, variance=variance)
     later = t.clamp(min=2)  # keeps the unused branch of the `where` finite
     q = posterior(model.schedule, x0, xt, later, later - 1)
     return torch.where(first, decoder_nll(g, x0, levels), q.kl(g))
@@ -102,7 +98,7 @@ def prior_kl(schedule: Schedule, x0: Tensor) -> Tensor:
     >>> round(float(prior_kl(Schedule.linear(1000), torch.ones(1, 1))), 6)
     2e-05
     """
-    check_state(x0, "x0")
+    admit(x0=x0)
     q = marginal(schedule, x0.double(), schedule.T)
     return q.kl(Gaussian(torch.zeros_like(q.mean), torch.ones_like(q.var)))
 
@@ -130,7 +126,7 @@ class Elbo:
 
     @property
     def rate(self) -> Tensor:
-        """L_1 + … + L_T in bits/dim, (B,): what it costs to send x_1 (Ho et al., section 4.3)."""
+        """L_1 + … + L_T in bits/dim, (B,): what it costs to send x_1 (Ho et al. 2020, 4.3)."""
         return (self.total - self.terms[1]) / (self.dims * math.log(2))
 
     @property
@@ -149,6 +145,10 @@ def elbo(
     **cond: Any,
 ) -> Elbo:
     """Every term of the bound, each with one fresh x_t ~ q(x_t | x_0) (unbiased).
+
+    -log p(x_0) is at most E[-log p_theta(x_{0:T}) / q(x_{1:T} | x_0)], which the terms add up to.
+    The bound: Ho et al. 2020, eq. (3); with the sign turned, Song, Meng & Ermon 2021, eq. (2).
+    The terms: Ho et al. 2020, eq. (5).
 
     T network calls. levels=None takes a density for the decoder (data that are real numbers).
 

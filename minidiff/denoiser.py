@@ -1,4 +1,4 @@
-"""One Denoiser between the mathematics and the network.
+"""Chapters 2, 6 and 9: one Denoiser between the mathematics and the network.
 
 It knows what the network predicts and what its variance is, so that losses and samplers
 never ask. `model(xt, t)` answers with a consistent pair (x0, eps); `model.reverse(xt, t, s)`
@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from minidiff.parameterize import check_kind, from_x0, to_x0_eps
-from minidiff.process import Gaussian, cast, check_index, check_state, posterior
-from minidiff.schedule import Schedule
+from minidiff.checks import Index, admit, check_answer, check_clock, check_device, levels, one_of
+from minidiff.parameterize import KINDS, alpha_bars, from_x0, pair
+from minidiff.process import Gaussian, cast, mu_tilde
+from minidiff.schedule import Schedule, beta_of, beta_tilde_of
 
 VARIANCES = ("small", "large", "learned", "diagonal")
 
@@ -59,54 +60,94 @@ class Denoiser(nn.Module):
         clip: bool = True,
     ) -> None:
         super().__init__()
-        check_kind(predict)
-        if variance not in VARIANCES:
-            raise ValueError(f"variance must be one of {', '.join(VARIANCES)}; got {variance!r}")
-        clock = getattr(getattr(net, "config", None), "clock", None)
-        if isinstance(clock, tuple) and len(clock) != schedule.T:
-            raise ValueError(
-                f"the network's clock has {len(clock)} entries, one for each t; the schedule has "
-                f"T = {schedule.T}: make the clock from this schedule"
-            )
+        one_of("predict", predict, KINDS)
+        one_of("variance", variance, VARIANCES)
         self.net = net
         self.schedule = schedule
         self.predict = predict
         self.variance = variance
         self.clip = clip
+        check_clock(self.clock, schedule)
 
-    def forward(
-        self, xt: Tensor, t: int | Tensor, *, clip: bool | None = None, **cond: Any
-    ) -> Prediction:
+    def forward(self, xt: Tensor, t: Index, *, clip: bool | None = None, **cond: Any) -> Prediction:
         """The network's estimate of x_0 and eps at x_t. t: int or (B,), in 1..T."""
-        check_state(xt, "xt")
-        check_index(t, xt, 1, self.schedule.T)
-        prediction, values = self._ask(xt, t, cond)
-        x0, eps = to_x0_eps(self.schedule, self.predict, prediction, xt, t)
+        prediction, values = self.ask(xt, t, **cond)
+        a, a_prev = alpha_bars(self.schedule, xt, t, self.predict)
+        x0, eps = pair(self.predict, prediction, xt, a, a_prev)
         if self.clip if clip is None else clip:
             clipped = x0.clamp(-1, 1)
-            a = self.schedule.at(t, xt)
             # eps + sqrt(a)/sqrt(1-a) (x0 - clipped): exactly the raw eps where nothing was clipped
             eps = cast(eps + (a / (1 - a)).sqrt() * (x0 - clipped), xt)
             x0 = clipped
         return Prediction(x0, eps, prediction, values)
 
+    def ask(self, xt: Tensor, t: Index, **cond: Any) -> tuple[Tensor, Tensor | None]:
+        """The network's own words at x_t: its prediction, and the channels of a learned variance.
+
+        For who needs no x_0, such as `loss_simple`; the call of the model itself goes on from here.
+        """
+        admit({"t": t}, 1, self.schedule.T, xt=xt)
+        check_device(self, xt)
+        if isinstance(t, int):
+            index = torch.full((len(xt),), t - 1, device=xt.device)  # no copy from the host
+        else:
+            index = (t - 1).to(xt.device).expand(len(xt))  # the one line where 0..T-1 appears
+        out = self.net(xt, index, **cond)
+        check_answer(out, xt, self.variance, parts=2 if self.learns_variance else 1)
+        if not self.learns_variance:
+            return out.to(xt.dtype), None
+        prediction, values = out.to(xt.dtype).chunk(2, dim=1)
+        return prediction, values
+
     def reverse(
-        self, xt: Tensor, t: int | Tensor, s: int | Tensor, prediction: Prediction | None = None
+        self,
+        xt: Tensor,
+        t: Index,
+        s: Index,
+        prediction: Prediction | None = None,
+        *,
+        variance: str | None = None,
     ) -> Gaussian:
         """p_theta(x_s | x_t) = N(mean of q(x_s | x_t, x0_theta), variance of the given kind).
 
-        Ho et al. 2020, section 3.2, for any s < t. At s = 0 the variance is that of the decoder
-        (never 0); samplers add no noise there.
+        One factor of Ho et al. 2020, eq. (1), or Song, Meng & Ermon 2021, eq. (1), for any s < t.
+        variance: "small" or "large" for this once instead of the model's own. At s = 0 it is that
+        of the decoder (never 0); samplers add no noise there.
         """
         p = self(xt, t) if prediction is None else prediction
-        mean = posterior(self.schedule, p.x0, xt, t, s).mean
-        return Gaussian(mean, self._variance(xt, t, s, p.values))
+        kind = self.check_variance(variance)
+        at, as_ = levels(self.schedule, t, s, x0=p.x0, xt=xt)
+        mean = mu_tilde(p.x0, xt, at, as_)
+        if kind == "diagonal":
+            assert p.values is not None
+            return Gaussian(mean, p.values.double().exp())
+        small = beta_tilde_of(*self._above_0(xt, t, s, at, as_))
+        if kind == "small":
+            return Gaussian(mean, small)
+        large = beta_of(at, as_)
+        if kind == "large":
+            return Gaussian(mean, torch.where(as_ == 1, small, large))
+        assert p.values is not None
+        fraction = (p.values.double() + 1) / 2
+        return Gaussian(mean, (fraction * large.log() + (1 - fraction) * small.log()).exp())
 
-    def target(self, x0: Tensor, xt: Tensor, t: int | Tensor) -> Tensor:
+    def check_variance(self, variance: str | None) -> str:
+        """The kind of variance that is meant, None the model's own; another's must be fixed."""
+        known = dict.fromkeys(("small", "large", self.variance))
+        return one_of("variance", self.variance if variance is None else variance, tuple(known))
+
+    def target(self, x0: Tensor, xt: Tensor, t: Index) -> Tensor:
         """What the network should have predicted at x_t, had it known x_0."""
         return from_x0(self.schedule, self.predict, x0, xt, t)
 
     __call__: Callable[..., Prediction]  # nn.Module types the call as Any
+
+    # ------------------------------------------------------------------ facts about the network
+
+    @property
+    def network(self) -> Any:
+        """The network itself, seen through DistributedDataParallel and torch.compile."""
+        return _unwrapped(self.net)
 
     @property
     def learns_variance(self) -> bool:
@@ -116,60 +157,40 @@ class Denoiser(nn.Module):
     @property
     def self_conditioned(self) -> bool:
         """Whether the network takes its previous estimate of x_0 as `x_self` (Chen et al. 2022)."""
-        net = getattr(self.net, "module", self.net)  # looks through DistributedDataParallel
-        return bool(getattr(getattr(net, "config", None), "self_cond", False))
+        return bool(self._fact("self_cond", False))
+
+    @property
+    def num_classes(self) -> int:
+        """How many labels the network knows, 0 if none; label `num_classes` then means none."""
+        return int(self._fact("num_classes", 0))
+
+    @property
+    def clock(self) -> float | tuple[float, ...]:
+        """What the network sees of t: a factor on it, or a table with one number for each t."""
+        clock: float | tuple[float, ...] = self._fact("clock", 1.0)
+        return clock
+
+    def _fact(self, name: str, default: Any) -> Any:
+        """What the network's own `config` says; a plain function has none."""
+        return getattr(getattr(self.network, "config", None), name, default)
 
     # ------------------------------------------------------------------ inside
 
-    def _ask(
-        self, xt: Tensor, t: int | Tensor, cond: dict[str, Any]
-    ) -> tuple[Tensor, Tensor | None]:
-        weight = next(self.parameters(), None)
-        if weight is not None and weight.device != xt.device:
-            raise ValueError(
-                f"xt is on {xt.device}, the network on {weight.device}; "
-                f"use xt.to({str(weight.device)!r}) or model.to({str(xt.device)!r})"
-            )
-        if isinstance(t, int):
-            index = torch.full((len(xt),), t - 1, device=xt.device)  # no copy from the host
-        else:
-            index = (t - 1).to(xt.device).expand(len(xt))  # the one line where 0..T-1 appears
-        out = self.net(xt, index, **cond)
-        values = None
-        if self.learns_variance:
-            if out.shape[1] != 2 * xt.shape[1]:
-                raise ValueError(
-                    f"variance={self.variance!r} needs a network with {2 * xt.shape[1]} output "
-                    f"channels (prediction and variance), got {out.shape[1]}"
-                )
-            out, values = out.chunk(2, dim=1)
-            values = values.to(xt.dtype)
-        if out.shape != xt.shape:
-            raise ValueError(
-                f"the network returned shape {tuple(out.shape)} for x_t of shape "
-                f"{tuple(xt.shape)}; with variance={self.variance!r} they must be equal"
-            )
-        return out.to(xt.dtype), values
-
-    def _variance(
-        self, xt: Tensor, t: int | Tensor, s: int | Tensor, values: Tensor | None
-    ) -> Tensor:
-        if self.variance == "diagonal":
-            assert values is not None
-            return values.double().exp()
-        # At s = 0 the true posterior variance is 0; beta_tilde_2's stands in for it.
-        at, as_ = self.schedule.at(t, xt), self.schedule.at(s, xt)
-        at2, as1 = self.schedule.at(_at_least(t, 2), xt), self.schedule.at(_at_least(s, 1), xt)
-        small = (1 - as1) * (1 - at2 / as1) / (1 - at2)
-        if self.variance == "small":
-            return small
-        large = 1 - at / as_
-        if self.variance == "large":
-            return torch.where(as_ == 1, small, large)
-        assert values is not None
-        fraction = (values.double() + 1) / 2
-        return (fraction * large.log() + (1 - fraction) * small.log()).exp()
+    def _above_0(
+        self, xt: Tensor, t: Index, s: Index, at: Tensor, as_: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The levels at t and s, but at max(t, 2) and 1 for s = 0, where beta_tilde would be 0."""
+        if isinstance(s, int) and s > 0:
+            return at, as_
+        return self.schedule.at(_at_least(2, t), xt), self.schedule.at(_at_least(1, s), xt)
 
 
-def _at_least(t: int | Tensor, low: int) -> int | Tensor:
+def _at_least(low: int, t: Index) -> Index:
     return t.clamp(min=low) if isinstance(t, Tensor) else max(t, low)
+
+
+def _unwrapped(net: Any) -> Any:
+    for wrapper in ("module", "_orig_mod"):  # of DistributedDataParallel, of torch.compile
+        if hasattr(net, wrapper):
+            return _unwrapped(getattr(net, wrapper))
+    return net

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from minidiff.checks import Index, check_labels, check_null
 from minidiff.denoiser import Denoiser
-from minidiff.process import check_pair
 
 
 def guide(model: Denoiser, labels: Tensor, w: float = 0.0, null: int | None = None) -> Guided:
@@ -37,30 +37,21 @@ class Guided(Denoiser):
         self, model: Denoiser, labels: Tensor, w: float = 0.0, null: int | None = None
     ) -> None:
         super().__init__(model.net, model.schedule, model.predict, model.variance, model.clip)
-        if null is None:
-            config = getattr(model.net, "config", None)
-            null = getattr(config, "num_classes", None)
-            if not null:  # 0 classes: a network without labels
-                raise ValueError(
-                    "guide needs a network that was trained with labels (num_classes is not set); "
-                    "give null=<the label that means none> for a network of your own"
-                )
         self.labels = labels
         self.w = w
-        self.null = null
+        self.null = check_null(model.num_classes) if null is None else null
         self.train(model.training)
 
-    def _ask(
-        self, xt: Tensor, t: int | Tensor, cond: dict[str, Any]
-    ) -> tuple[Tensor, Tensor | None]:
+    def ask(self, xt: Tensor, t: Index, **cond: Any) -> tuple[Tensor, Tensor | None]:
+        """The guided prediction; the variance is that of the labels alone."""
+        check_labels(self.labels, xt)
         labels = self.labels.to(xt.device)
-        check_pair(xt[:, 0].flatten(1)[:, 0] if xt.ndim > 2 else xt[:, 0], labels, "labels")
         if self.w == 0:
-            return super()._ask(xt, t, {**cond, "labels": labels})
+            return super().ask(xt, t, **cond, labels=labels)
         both = torch.cat([labels, torch.full_like(labels, self.null)])
         t2 = t if isinstance(t, int) or t.numel() == 1 else torch.cat([t, t])
         cond2 = {k: torch.cat([v, v]) if isinstance(v, Tensor) else v for k, v in cond.items()}
-        out, values = super()._ask(torch.cat([xt, xt]), t2, {**cond2, "labels": both})
+        out, values = super().ask(torch.cat([xt, xt]), t2, **cond2, labels=both)
         with_label, without = out.chunk(2)
         # Affine in the prediction at fixed x_t, so guiding eps, x0 or v is the same thing.
         guided = (1 + self.w) * with_label - self.w * without

@@ -1,4 +1,4 @@
-"""Exact likelihood of the ODE's model by the instantaneous change of variables."""
+"""Chapter 14: exact likelihood of the ODE's model by the instantaneous change of variables."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from minidiff.checks import admit, check_probes, check_uint8
 from minidiff.denoiser import Denoiser
 from minidiff.ode import dopri5, predict_at
-from minidiff.process import Gaussian, check_state, randn
+from minidiff.process import Gaussian, randn
 
 
 class Likelihood(NamedTuple):
@@ -36,8 +37,7 @@ def dequantize(images: Tensor, generator: torch.Generator | None = None) -> Tens
     >>> bool((x >= -1).all() and (x < 1).all())
     True
     """
-    if images.dtype != torch.uint8:
-        raise ValueError(f"dequantize takes uint8 images (0..255), got {images.dtype}")
+    check_uint8(images)
     where = generator.device if generator is not None else images.device
     u = torch.rand(images.shape, generator=generator, device=where).to(images.device)
     return 2 * (images + u) / 256 - 1
@@ -68,11 +68,8 @@ def log_likelihood(
     >>> log_likelihood(model, torch.zeros(1, 2)).nats.shape
     torch.Size([1])
     """
-    if noise not in ("rademacher", "gaussian"):
-        raise ValueError(f'noise must be "rademacher" or "gaussian", got {noise!r}')
-    if probes is not None and probes < 1:
-        raise ValueError(f"probes must be at least 1, or None for the exact trace; got {probes}")
-    check_state(x0, "x0")
+    check_probes(probes, noise)
+    admit(x0=x0)
     schedule, dims = model.schedule, x0.shape[1:].numel()
     start, end = float(schedule.sigma[1]), float(schedule.sigma[-1])
     vectors = [randn(x0, generator) for _ in range(probes or 0)]

@@ -1,4 +1,4 @@
-"""Training objectives. Each returns one number for each sample, (B,), to weight and average.
+"""Chapters 4 and 9: training objectives, one number for each sample, to weight and average.
 
 All draw eps ~ N(0, I) once (from `generator`), form x_t, and take the network's prediction there
 without clipping. t: (B,) in 1..T, from `minidiff.timesteps`.
@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from minidiff.bound import vlb_term
+from minidiff.checks import admit, check_learned
 from minidiff.denoiser import Denoiser, Prediction
-from minidiff.process import cast, check_state, diffuse, randn
+from minidiff.parameterize import convert
+from minidiff.process import cast, diffuse, randn
 from minidiff.schedule import Schedule
 
 
@@ -26,10 +28,10 @@ def loss_simple(
     generator: torch.Generator | None = None,
     **cond: Any,
 ) -> Tensor:
-    """L_simple = || eps - eps_theta(x_t, t) ||^2, averaged over dimensions (Ho et al., eq. (14)).
+    """L_simple = || eps - eps_theta(x_t, t) ||^2, averaged over dimensions.
 
-    For another parameterization the same in its own target (x_0, v, mu or score). With a learned
-    variance this trains the mean alone.
+    Ho et al. 2020, eq. (14), algorithm 1. For another parameterization the same in its own target
+    (x_0, v, mu or score). With a learned variance this trains the mean alone.
 
     >>> model = Denoiser(lambda x, t: torch.zeros_like(x), Schedule.linear(1000))
     >>> loss = loss_simple(model, torch.zeros(4096, 2), torch.full((4096,), 7))
@@ -37,7 +39,8 @@ def loss_simple(
     (torch.Size([4096]), 1.0)
     """
     xt, eps = _noised(model.schedule, x0, t, generator)
-    return _simple(model, _ask(model, xt, t, cond), x0, xt, t, eps)
+    raw, _ = model.ask(xt, t, **_with_x_self(model, xt, t, cond))
+    return _simple(model, raw, x0, xt, t, eps)
 
 
 def loss_gamma(
@@ -51,7 +54,7 @@ def loss_gamma(
 ) -> Tensor:
     """L_gamma = gamma_t || eps - eps_theta(x_t, t) ||^2, mean over dimensions, any weights gamma_t.
 
-    Song, Meng & Ermon 2021, eq. (5). weights: T + 1 numbers indexed by t (see `weights_*` below),
+    Song, Meng & Ermon 2021, eq. (5). weights: T + 1 numbers indexed by t (such as `weights_vlb`),
     best on the device of x0 (else every call copies them there); None is all ones. The error is
     measured in eps whatever the network predicts.
 
@@ -60,7 +63,7 @@ def loss_gamma(
     [0.0, 0.0]
     """
     xt, eps = _noised(model.schedule, x0, t, generator)
-    error = (eps - _ask(model, xt, t, cond).eps) ** 2
+    error = (eps - _eps(model, xt, t, cond)) ** 2
     loss = error.flatten(1).mean(1)
     return loss if weights is None else loss * weights.to(loss)[t.to(loss.device)]
 
@@ -81,7 +84,8 @@ def loss_vlb(
     torch.Size([2])
     """
     xt, _ = _noised(model.schedule, x0, t, generator)
-    return _vlb(model, _ask(model, xt, t, cond), x0, xt, t)
+    p = model(xt, t, clip=False, **_with_x_self(model, xt, t, cond))
+    return _vlb(model, p, x0, xt, t)
 
 
 def loss_hybrid(
@@ -102,16 +106,11 @@ def loss_hybrid(
     >>> loss_hybrid(model, torch.zeros(2, 3), torch.tensor([1, 1000])).shape
     torch.Size([2])
     """
-    if not model.learns_variance:
-        raise ValueError(
-            "loss_hybrid trains a learned variance, but this model's is "
-            f"{model.variance!r}; use loss_simple, or variance='learned' and a network with "
-            "twice the output channels"
-        )
+    check_learned(model.variance, model.learns_variance)
     xt, eps = _noised(model.schedule, x0, t, generator)
-    p = _ask(model, xt, t, cond)
+    p = model(xt, t, clip=False, **_with_x_self(model, xt, t, cond))
     frozen = Prediction(p.x0.detach(), p.eps.detach(), p.raw.detach(), p.values)
-    return _simple(model, p, x0, xt, t, eps) + 0.001 * _vlb(model, frozen, x0, xt, t)
+    return _simple(model, p.raw, x0, xt, t, eps) + 0.001 * _vlb(model, frozen, x0, xt, t)
 
 
 def loss_score(
@@ -133,12 +132,9 @@ def loss_score(
     """
     xt, eps = _noised(model.schedule, x0, t, generator)
     rest = 1 - model.schedule.at(t, xt)
-    score = -_ask(model, xt, t, cond).eps / rest.sqrt()
+    score = -_eps(model, xt, t, cond) / rest.sqrt()
     error = rest * (score + eps / rest.sqrt()) ** 2
     return cast(error, x0).flatten(1).mean(1)
-
-
-# ------------------------------------------------------- weights gamma_t of L_gamma, indexed by t
 
 
 # ---------------------------------------------------------------------------------- inside
@@ -147,30 +143,33 @@ def loss_score(
 def _noised(
     schedule: Schedule, x0: Tensor, t: Tensor, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
-    check_state(x0, "x0")
+    admit({"t": t}, 1, schedule.T, x0=x0)
     eps = randn(x0, generator)
     return diffuse(schedule, x0, t, eps), eps
 
 
-def _ask(model: Denoiser, xt: Tensor, t: Tensor, cond: dict[str, Any]) -> Prediction:
-    """The prediction to train, unclipped. A self-conditioned network gets its own estimate of x_0,
-    without gradient, for the first half of the batch, and none for the rest (Chen et al. 2022, who
-    toss a coin for the whole batch: the same share, but a GPU would have to report the coin).
+def _eps(model: Denoiser, xt: Tensor, t: Tensor, cond: dict[str, Any]) -> Tensor:
+    raw, _ = model.ask(xt, t, **_with_x_self(model, xt, t, cond))
+    return convert(model.schedule, raw, xt, t, model.predict, "eps")
+
+
+def _with_x_self(model: Denoiser, xt: Tensor, t: Tensor, cond: dict[str, Any]) -> dict[str, Any]:
+    """A self-conditioned network gets its own estimate of x_0, without gradient, for the first half
+    of the batch, and none for the rest (Chen et al. 2022, who toss a coin for the whole batch: the
+    same share, but a GPU would have to report the coin).
     """
     if model.self_conditioned and "x_self" not in cond:
         half = (len(xt) + 1) // 2
         first = {k: v[:half] if isinstance(v, Tensor) else v for k, v in cond.items()}
         with torch.no_grad():
             guess = model(xt[:half], t[:half], **first).x0
-        cond = {**cond, "x_self": torch.cat([guess, torch.zeros_like(xt[half:])])}
-    return model(xt, t, clip=False, **cond)
+        return {**cond, "x_self": torch.cat([guess, torch.zeros_like(xt[half:])])}
+    return cond
 
 
-def _simple(
-    model: Denoiser, p: Prediction, x0: Tensor, xt: Tensor, t: Tensor, eps: Tensor
-) -> Tensor:
+def _simple(model: Denoiser, raw: Tensor, x0: Tensor, xt: Tensor, t: Tensor, eps: Tensor) -> Tensor:
     target = eps if model.predict == "eps" else model.target(x0, xt, t)
-    return ((target - p.raw) ** 2).flatten(1).mean(1)
+    return ((target - raw) ** 2).flatten(1).mean(1)
 
 
 def _vlb(model: Denoiser, p: Prediction, x0: Tensor, xt: Tensor, t: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from minidiff.checks import bound_variances
 from minidiff.denoiser import Denoiser
 from minidiff.process import Gaussian, ddim_posterior
 from minidiff.schedule import Schedule
@@ -32,26 +33,17 @@ def gamma(schedule: Schedule, sigma: Tensor) -> Tensor:
     >>> bool((g[2:] / ho[2:] - 1).abs().max() < 1e-6)
     True
     """
-    if sigma.shape != schedule.alpha_bar.shape:
-        raise ValueError(
-            f"sigma must hold T + 1 = {schedule.T + 1} numbers, indexed by t, "
-            f"got shape {tuple(sigma.shape)}"
-        )
+    var = bound_variances(schedule, sigma)  # sigma_1^2..sigma_T^2
     now, before = schedule.alpha_bar[1:], schedule.alpha_bar[:-1]
-    var = sigma.double().cpu()[1:] ** 2
-    if not bool((var > 0).all()):
-        raise ValueError("gamma needs sigma_t > 0 for t in 1..T: it divides by sigma_t^2")
-    rest = 1 - before - var
-    rest[0] = 0  # p(x_0 | x_1) = N(x0_theta, sigma_1^2): no noise is kept
-    if bool((rest < -1e-12).any()):
-        raise ValueError("sigma_t^2 must be at most 1 - alpha_bar_{t-1} for t >= 2")
-    c = (before * (1 - now) / now).sqrt() - rest.clamp(min=0).sqrt()
+    # At t = 1 no noise is kept, whatever sigma_1: p(x_0 | x_1) = N(x0_theta, sigma_1^2).
+    c = (before * (1 - now) / now).sqrt() - (1 - before - var).clamp(min=0).sqrt()
     return torch.cat([torch.zeros(1).double(), c**2 / (2 * var)])
 
 
 def j_term(model: Denoiser, x0: Tensor, xt: Tensor, t: int, sigma: float, **cond: Any) -> Tensor:
-    """Term t of J_sigma in nats, (B,): the bound for the chain q_sigma (Song et al., eq. (11)).
+    """Term t of J_sigma in nats, (B,): the bound for the chain q_sigma.
 
+    Song, Meng & Ermon 2021, eq. (11), with the reverse chain of Song, Meng & Ermon 2021, eq. (10).
     t = 1: -log N(x_0; x0_theta(x_1), sigma_1^2 I); t >= 2: KL(q_sigma(x_{t-1} | x_t, x_0) ||
     q_sigma(x_{t-1} | x_t, x0_theta(x_t))), Gaussians of equal variance. No clipping.
 

@@ -1,7 +1,7 @@
-"""The ODE view: DDIM is Euler's method for d x_bar / d sigma = eps_theta.
+"""Chapters 13 and 14: DDIM is Euler's method for the ODE d x_bar / d sigma = eps_theta.
 
 With x_bar = x / sqrt(alpha_bar) and sigma = sqrt(1/alpha_bar - 1) the noise level itself is the
-time (Song, Meng & Ermon 2021, eq. (14)). Better solvers and encoding follow from that.
+time: Song, Meng & Ermon 2021, eq. (14). Better solvers and encoding follow from that.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from minidiff.checks import admit, check_finite, check_tau, one_of
 from minidiff.denoiser import Denoiser, Prediction
-from minidiff.process import cast, check_finite, check_state
+from minidiff.process import cast
 from minidiff.samplers import Step
-from minidiff.spacing import check_tau, tau
+from minidiff.spacing import tau
 
 Field = Callable[[Tensor, float], Tensor]
 SOLVERS = ("euler", "heun", "rk4", "dpm++")
@@ -28,6 +29,7 @@ def predict_at(
 ) -> Prediction:
     """The model's (x0, eps) at x_bar = x / sqrt(alpha_bar) and noise level sigma.
 
+    Its eps is the right side of the ODE: Song, Meng & Ermon 2021, eq. (14).
     The network is asked at the t of that level, fractional between the steps of the schedule and
     held at 1 below sigma_1 (so sigma = 0, the data, is asked as t = 1).
 
@@ -49,7 +51,8 @@ def velocity(model: Denoiser, xt: Tensor, t: float, **cond: Any) -> Tensor:
 
     The probability-flow ODE of the VP-SDE (Song et al. 2021, eq. (13)) with beta(t) =
     -(1 - alpha_bar) lambda'(t); lambda is log-SNR, linear between the steps. The same curve as
-    d x_bar / d sigma = eps_theta in another time (Song, Meng & Ermon 2021, proposition 1).
+    d x_bar / d sigma = eps_theta in another time (Song, Meng & Ermon 2021, proposition 1), but
+    Euler's steps along it are others: Song, Meng & Ermon 2021, eq. (15) takes them in sigma^2.
 
     >>> from minidiff.schedule import Schedule
     >>> model = Denoiser(lambda x, t: x, Schedule.linear(1000))
@@ -89,7 +92,6 @@ def _rk4(f: Field, x: Tensor, a: float, b: float) -> Tensor:
 _ONE_STEP = {"euler": _euler, "heun": _heun, "rk4": _rk4}
 
 
-@torch.no_grad()
 def solve(
     model: Denoiser,
     x_T: Tensor,
@@ -101,23 +103,21 @@ def solve(
 ) -> Iterator[Step]:
     """Follow the ODE from x_T down the grid tau to the data, yielding each step.
 
-    method: "euler" (order 1, one call a step, equal to `ddim` with eta = 0), "heun" (2, two calls),
-    "rk4" (4, four calls), "dpm++" (DPM-Solver++(2M), Lu et al. 2022: order 2, one call). The last
-    step, to sigma = 0, is Euler's for all: x0 as the network sees it. clip: clamp x0 to [-1, 1]
-    (better samples in few steps, but no longer the same ODE).
+    The ODE is Song, Meng & Ermon 2021, eq. (14). method: "euler" (order 1, one call a step, their
+    DDIM step: Song, Meng & Ermon 2021, eq. (13)), "heun" (2, two calls), "rk4" (4, four calls),
+    "dpm++" (DPM-Solver++(2M), Lu et al. 2022: order 2, one call). The last step, to sigma = 0, is
+    Euler's for all: x0 as the network sees it. clip: clamp x0 to [-1, 1] (better samples in few
+    steps, but no longer the same ODE).
 
     >>> from minidiff.schedule import Schedule
     >>> model = Denoiser(lambda x, t: x, Schedule.linear(1000))
     >>> [step.t for step in solve(model, torch.ones(1, 2), [1000, 500, 0], "heun")]
     [500, 0]
     """
-    if method not in SOLVERS:
-        raise ValueError(f"method must be one of {', '.join(SOLVERS)}; got {method!r}")
-    check_state(x_T, "x_T")
-    schedule = model.schedule
-    grid = check_tau(list(tau), schedule.T)
-    sigmas = [float(schedule.sigma[t]) for t in grid]
-    x = x_T * math.sqrt(1 + sigmas[0] ** 2)  # x_bar
+    one_of("method", method, SOLVERS)
+    admit(x_T=x_T)
+    grid = check_tau(tau, model.schedule.T)
+    sigmas = [float(model.schedule.sigma[t]) for t in grid]
     seen: list[Prediction] = []
 
     def f(x: Tensor, sigma: float) -> Tensor:
@@ -125,21 +125,26 @@ def solve(
         seen.append(p)
         return p.eps
 
-    before: tuple[Tensor, float] | None = None  # DPM-Solver++'s last x0 and its log(sigma) step
-    for (a, b), s in zip(pairwise(sigmas), grid[1:], strict=True):
-        seen.clear()
-        if method == "dpm++":
-            f(x, a)
-            x0 = seen[0].x0
-            target, h = x0, math.log(a / b) if b > 0 else math.inf
-            if before is not None and b > 0:
-                target = x0 + h / (2 * before[1]) * (x0 - before[0])
-            x = b / a * x + (1 - b / a) * target
-            before = (x0, h)
-        else:
-            x = (_euler if b == 0 else _ONE_STEP[method])(f, x, a, b)
-        yield Step(s, cast(x / math.sqrt(1 + b**2), x_T), seen[0].x0)
-    check_finite(x)
+    @torch.no_grad()
+    def walk() -> Iterator[Step]:
+        x = x_T * math.sqrt(1 + sigmas[0] ** 2)  # x_bar
+        before: tuple[Tensor, float] | None = None  # DPM-Solver++'s last x0, its log(sigma) step
+        for (a, b), s in zip(pairwise(sigmas), grid[1:], strict=True):
+            seen.clear()
+            if method == "dpm++":
+                f(x, a)
+                x0 = seen[0].x0
+                target, h = x0, math.log(a / b) if b > 0 else math.inf
+                if before is not None and b > 0:
+                    target = x0 + h / (2 * before[1]) * (x0 - before[0])
+                x = b / a * x + (1 - b / a) * target
+                before = (x0, h)
+            else:
+                x = (_euler if b == 0 else _ONE_STEP[method])(f, x, a, b)
+            yield Step(s, cast(x / math.sqrt(1 + b**2), x_T), seen[0].x0)
+        check_finite(x)
+
+    return walk()
 
 
 @torch.no_grad()
@@ -161,9 +166,8 @@ def encode(
     >>> round(float(encode(model, torch.ones(1, 1), steps=10)), 5)  # only the scaling remains
     0.00635
     """
-    if method not in _ONE_STEP:
-        raise ValueError(f"method must be one of {', '.join(_ONE_STEP)}; got {method!r}")
-    check_state(x0, "x0")
+    one_of("method", method, tuple(_ONE_STEP))
+    admit(x0=x0)
     sigmas = [float(model.schedule.sigma[t]) for t in tau(model.schedule, steps, spacing)[::-1]]
 
     def f(x: Tensor, sigma: float) -> Tensor:
@@ -211,7 +215,7 @@ def solve_adaptive(
     >>> x0.shape, nfe > 6
     (torch.Size([1, 1]), True)
     """
-    check_state(x_T, "x_T")
+    admit(x_T=x_T)
     first, last = float(model.schedule.sigma[-1]), float(model.schedule.sigma[1])
     calls = 0
 

@@ -1,17 +1,18 @@
-"""What a network may predict: eps, x0, v, mu or the score. All say the same thing about x_t.
+"""Chapter 4: what a network may predict. eps, x0, v, mu and the score say the same about x_t.
 
-One table turns each of them into the pair (x0, eps) with x_t = sqrt(a) x0 + sqrt(1-a) eps,
-a = alpha_bar_t, and one turns the pair back. Everything else in the library sees only the pair.
+One table turns each of them into x0, one turns x0 back, at x_t = sqrt(a) x0 + sqrt(1-a) eps,
+a = alpha_bar_t. Everything else in the library sees only the pair (x0, eps).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
+import torch  # noqa: F401 - for the examples
 from torch import Tensor
 
-from minidiff.process import cast, check_index, check_pair, check_state
+from minidiff.checks import Index, admit, one_of
+from minidiff.process import cast, mu_tilde, mu_weights
 from minidiff.schedule import Schedule
 
 KINDS = ("eps", "x0", "v", "mu", "score")
@@ -22,20 +23,9 @@ KINDS = ("eps", "x0", "v", "mu", "score")
 _Map = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
-def _mu_weights(a: Tensor, a_prev: Tensor) -> tuple[Tensor, Tensor]:
-    """mu_tilde = w0 x_0 + wt x_t (Ho et al. 2020, eq. (7))."""
-    step = a / a_prev
-    return a_prev.sqrt() * (1 - step) / (1 - a), step.sqrt() * (1 - a_prev) / (1 - a)
-
-
 def _x0_from_mu(x: Tensor, y: Tensor, a: Tensor, a_prev: Tensor) -> Tensor:
-    w0, wt = _mu_weights(a, a_prev)
+    w0, wt = mu_weights(a, a_prev)
     return (y - wt * x) / w0
-
-
-def _mu_from_x0(x: Tensor, x0: Tensor, a: Tensor, a_prev: Tensor) -> Tensor:
-    w0, wt = _mu_weights(a, a_prev)
-    return w0 * x0 + wt * x
 
 
 _TO_X0: dict[str, _Map] = {
@@ -49,16 +39,18 @@ _FROM_X0: dict[str, _Map] = {
     "eps": lambda x, x0, a, _: (x - a.sqrt() * x0) / (1 - a).sqrt(),
     "x0": lambda x, x0, a, _: x0,
     "v": lambda x, x0, a, _: (a.sqrt() * x - x0) / (1 - a).sqrt(),
-    "mu": _mu_from_x0,
+    "mu": lambda x, x0, a, a_prev: mu_tilde(x0, x, a, a_prev),
     "score": lambda x, x0, a, _: (a.sqrt() * x0 - x) / (1 - a),
 }
 
 
 def to_x0_eps(
-    schedule: Schedule, kind: str, prediction: Tensor, xt: Tensor, t: int | Tensor
+    schedule: Schedule, kind: str, prediction: Tensor, xt: Tensor, t: Index
 ) -> tuple[Tensor, Tensor]:
     """(x0, eps) from a prediction of the given kind at x_t; t in 1..T.
 
+    From eps, x0 = (x_t - sqrt(1 - a) eps)/sqrt(a), with a = alpha_bar_t:
+    Ho et al. 2020, eq. (15); Song, Meng & Ermon 2021, eq. (9).
     A network that predicts eps has its eps returned untouched, not x_0 divided back.
 
     >>> schedule, xt = Schedule.linear(1000), torch.ones(1, 2)
@@ -66,53 +58,56 @@ def to_x0_eps(
     >>> bool((eps - 1).abs().max() < 1e-4)  # at t = T, x_t is almost all noise
     True
     """
-    check_kind(kind)
-    check_state(xt, "xt")
-    check_pair(xt, prediction, "prediction")
-    a, a_prev = _alpha_bars(schedule, xt, t)
-    x0 = _TO_X0[kind](xt, prediction, a, a_prev)
-    eps = prediction if kind == "eps" else _FROM_X0["eps"](xt, x0, a, a_prev)
-    return cast(x0, xt), cast(eps, xt)
+    one_of("predict", kind, KINDS)
+    admit({"t": t}, 1, schedule.T, xt=xt, prediction=prediction)
+    return pair(kind, prediction, xt, *alpha_bars(schedule, xt, t, kind))
 
 
-def from_x0(schedule: Schedule, kind: str, x0: Tensor, xt: Tensor, t: int | Tensor) -> Tensor:
+def from_x0(schedule: Schedule, kind: str, x0: Tensor, xt: Tensor, t: Index) -> Tensor:
     """The target of a network of the given kind: eps, x0, v, mu or score from (x_0, x_t).
 
-    eps = (x_t - sqrt(a) x_0)/sqrt(1-a); v = sqrt(a) eps - sqrt(1-a) x_0; mu = mu_tilde(x_t, x_0);
-    score = -eps/sqrt(1-a).
+    eps = (x_t - sqrt(a) x_0)/sqrt(1-a); v = sqrt(a) eps - sqrt(1-a) x_0; score = -eps/sqrt(1-a);
+    mu = mu_tilde(x_t, x_0), which is (x_t - beta_t/sqrt(1-a) eps)/sqrt(alpha_t): what mu_theta
+    must predict, Ho et al. 2020, eq. (9), eq. (10).
 
     >>> schedule, x = Schedule.linear(1000), torch.ones(1, 2)
     >>> from_x0(schedule, "x0", x, 0 * x, 7).tolist()
     [[1.0, 1.0]]
     """
-    check_kind(kind)
-    check_state(xt, "xt")
-    check_pair(xt, x0, "x0")
-    return cast(_FROM_X0[kind](xt, x0, *_alpha_bars(schedule, xt, t)), xt)
+    one_of("predict", kind, KINDS)
+    admit({"t": t}, 1, schedule.T, xt=xt, x0=x0)
+    return cast(_FROM_X0[kind](xt, x0, *alpha_bars(schedule, xt, t, kind)), xt)
 
 
 def convert(
-    schedule: Schedule, prediction: Tensor, xt: Tensor, t: int | Tensor, kind: str, to: str
+    schedule: Schedule, prediction: Tensor, xt: Tensor, t: Index, kind: str, to: str
 ) -> Tensor:
     """A prediction of one kind as another kind, at the same x_t.
+
+    From eps to mu it is mu_theta of Ho et al. 2020, eq. (11).
 
     >>> schedule, xt = Schedule.linear(1000), torch.ones(1, 2)
     >>> s = convert(schedule, torch.ones(1, 2), xt, 1000, kind="eps", to="score")
     >>> round(float(s[0, 0]), 3)
     -1.0
     """
-    check_kind(to)
-    x0, eps = to_x0_eps(schedule, kind, prediction, xt, t)
-    return eps if to == "eps" else from_x0(schedule, to, x0, xt, t)
+    one_of("predict", kind, KINDS)
+    one_of("predict", to, KINDS)
+    admit({"t": t}, 1, schedule.T, xt=xt, prediction=prediction)
+    if kind == to:
+        return cast(prediction, xt)
+    a, a_prev = alpha_bars(schedule, xt, t, kind, to)
+    return cast(_FROM_X0[to](xt, _TO_X0[kind](xt, prediction, a, a_prev), a, a_prev), xt)
 
 
-def check_kind(kind: str) -> None:
-    """Refuse a parameterization that is not in the table."""
-    if kind not in KINDS:
-        raise ValueError(f"predict must be one of {', '.join(KINDS)}; got {kind!r}")
+def pair(kind: str, y: Tensor, xt: Tensor, a: Tensor, a_prev: Tensor) -> tuple[Tensor, Tensor]:
+    """(x0, eps) from a prediction y: the formula of `to_x0_eps`, its arguments admitted already."""
+    x0 = _TO_X0[kind](xt, y, a, a_prev)
+    eps = y if kind == "eps" else _FROM_X0["eps"](xt, x0, a, a_prev)
+    return cast(x0, xt), cast(eps, xt)
 
 
-def _alpha_bars(schedule: Schedule, xt: Tensor, t: int | Tensor) -> tuple[Tensor, Tensor]:
-    check_index(t, xt, 1, schedule.T)
-    previous = (t - 1).clamp(min=0) if isinstance(t, torch.Tensor) else max(t - 1, 0)
-    return schedule.at(t, xt), schedule.at(previous, xt)
+def alpha_bars(schedule: Schedule, xt: Tensor, t: Index, *kinds: str) -> tuple[Tensor, Tensor]:
+    """(alpha_bar_t, alpha_bar_{t-1}); where no kind is mu, nobody reads the second, and it is a."""
+    a = schedule.at(t, xt)
+    return (a, schedule.at(t - 1, xt)) if "mu" in kinds else (a, a)

@@ -1,4 +1,4 @@
-"""Samplers: generators that walk from noise to data and yield every step.
+"""Chapters 6, 12 and 13: samplers, generators that walk from noise to data, yielding every step.
 
 `*_, last = ddim(model, x_T, tau(1000, S=50))` gives the sample last.x; the film is
 `[step.x0 for step in …]`. Noise is drawn once per step where there is any, never at s = 0.
@@ -13,20 +13,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from minidiff.checks import admit, check_eta, check_finite, check_single, check_tau, per_sample
 from minidiff.denoiser import Denoiser, Prediction
-from minidiff.process import (
-    Gaussian,
-    cast,
-    check_finite,
-    check_pair,
-    check_state,
-    ddim_posterior,
-    ddim_sigma,
-    diffuse,
-    posterior,
-    randn,
-)
-from minidiff.spacing import check_tau
+from minidiff.process import Gaussian, cast, ddim_posterior, ddim_sigma, diffuse, randn
 
 
 class Step(NamedTuple):
@@ -42,14 +31,16 @@ def ancestral(
     x_T: Tensor,
     tau: Sequence[int] | None = None,
     *,
+    variance: str | None = None,
     generator: torch.Generator | None = None,
     **cond: Any,
 ) -> Iterator[Step]:
     """x_s = mean + std eps, (mean, std) of p_theta(x_s | x_t) (Ho et al. 2020, algorithm 2).
 
     x_T: (B, …), the state at tau[0]. tau: strictly decreasing indices to 0 (None: every step
-    from T). The variance is the model's; no noise at s = 0. Starting below T continues from a
-    given x_t: repeat one x_t to draw samples that share it (Ho et al., figure 7).
+    from T). variance: as in `Denoiser.reverse`, by default the model's; no noise at s = 0. Starting
+    below T continues from a given x_t: repeat one x_t to draw samples that share it (Ho et al.
+    2020, figure 7).
 
     >>> from minidiff.schedule import Schedule
     >>> model = Denoiser(lambda x, t: torch.zeros_like(x), Schedule.linear(1000))
@@ -57,11 +48,13 @@ def ancestral(
     >>> last.t, last.x.shape
     (0, torch.Size([2, 3]))
     """
+    steps = _admit(model, x_T, tau)
+    model.check_variance(variance)
 
     def reverse(x: Tensor, t: int, s: int, p: Prediction) -> Gaussian:
-        return model.reverse(x, t, s, p)
+        return model.reverse(x, t, s, p, variance=variance)
 
-    return _walk(model, x_T, tau, reverse, True, generator, cond)
+    return _walk(model, x_T, steps, reverse, True, generator, cond)
 
 
 def ddim(
@@ -75,43 +68,47 @@ def ddim(
 ) -> Iterator[Step]:
     """x_s = sqrt(ab_s) x0 + sqrt(1 - ab_s - sigma^2) eps_theta + sigma eps, ab = alpha_bar.
 
-    Song, Meng & Ermon 2021, eq. (12), sigma from eq. (16): eta = 0 is deterministic DDIM, eta = 1
-    is DDPM with the small variance. eta = "hat" is their sigma-hat: the mean of eta = 1 with the
-    larger noise sqrt(1 - ab_t/ab_s). x_T and tau as in `ancestral`.
+    A draw from q_sigma(x_s | x_t, x0_theta): Song, Meng & Ermon 2021, eq. (10), eq. (12), with
+    sigma from eta by `ddim_sigma`. eta = 0 is deterministic DDIM, Euler's step of an ODE (`solve`);
+    eta = 1 is DDPM with the small variance; eta = "hat" is their sigma-hat (appendix D.3), the mean
+    of eta = 1 with the larger noise sqrt(1 - ab_t/ab_s). x_T and tau as in `ancestral`.
 
     >>> from minidiff.schedule import Schedule
     >>> model = Denoiser(lambda x, t: torch.zeros_like(x), Schedule.linear(1000), clip=False)
     >>> [step.t for step in ddim(model, torch.zeros(2, 3), [1000, 500, 0])]
     [500, 0]
     """
-    if eta != "hat" if isinstance(eta, str) else not eta >= 0:
-        raise ValueError(f'eta must be a number >= 0 (0 is DDIM, 1 is DDPM) or "hat", got {eta!r}')
+    steps = _admit(model, x_T, tau)
+    check_eta(model.schedule, eta, steps)
 
     def step(x: Tensor, t: int, s: int, p: Prediction) -> Gaussian:
         if isinstance(eta, str):
-            a = model.schedule.at(t, x) / model.schedule.at(s, x)
-            return Gaussian(posterior(model.schedule, p.x0, x, t, s).mean, 1 - a)
+            return model.reverse(x, t, s, p, variance="large")
         sigma = ddim_sigma(model.schedule, t, s, eta)
         # The eps of the pair, not (x_t - sqrt(ab) x0)/sqrt(1 - ab): no cancellation near t = 1.
         return ddim_posterior(model.schedule, p.x0, x, t, s, sigma, eps=p.eps)
 
-    return _walk(model, x_T, tau, step, eta != 0, generator, cond)
+    return _walk(model, x_T, steps, step, eta != 0, generator, cond)
+
+
+def _admit(model: Denoiser, x_T: Tensor, tau: Sequence[int] | None) -> list[int]:
+    """The steps of a walk, checked now and not at its first `next`."""
+    admit(x_T=x_T)
+    T = model.schedule.T
+    return check_tau(range(T, -1, -1) if tau is None else tau, T)
 
 
 @torch.no_grad()
 def _walk(
     model: Denoiser,
     x_T: Tensor,
-    tau: Sequence[int] | None,
+    steps: list[int],
     rule: Callable[[Tensor, int, int, Prediction], Gaussian],
     noisy: bool,
     generator: torch.Generator | None,
     cond: dict[str, Any],
 ) -> Iterator[Step]:
     """The loop of every sampler; `rule` gives p(x_s | x_t)."""
-    check_state(x_T, "x_T")
-    T = model.schedule.T
-    steps = check_tau(list(range(T, -1, -1)) if tau is None else list(tau), T)
     x = x_T
     for t, s in pairwise(steps):
         p = model(x, t, **cond)
@@ -130,9 +127,8 @@ def lerp(a: Tensor, b: Tensor, weight: float | Tensor) -> Tensor:
     >>> lerp(torch.zeros(1, 2), torch.ones(1, 2), 0.25).tolist()
     [[0.25, 0.25]]
     """
-    check_state(a, "a")
-    check_pair(a, b, "b")
-    w = _per_sample(weight, a)
+    admit(a=a, b=b)
+    w = per_sample(weight, a)
     return cast((1 - w) * a + w * b, a)
 
 
@@ -146,12 +142,11 @@ def slerp(a: Tensor, b: Tensor, weight: float | Tensor) -> Tensor:
     >>> round(float(x.norm()), 6)
     1.0
     """
-    check_state(a, "a")
-    check_pair(a, b, "b")
+    admit(a=a, b=b)
+    w = per_sample(weight, a)
     u, v = a.double().flatten(1), b.double().flatten(1)
     cos = (u * v).sum(1) / (u.norm(dim=1) * v.norm(dim=1)).clamp(min=1e-300)
     theta = cos.clamp(-1, 1).acos().reshape(-1, *(1,) * (a.ndim - 1))
-    w = _per_sample(weight, a)
     sin = theta.sin()
     small = sin.abs() < 1e-9
     safe = torch.where(small, torch.ones_like(sin), sin)
@@ -182,19 +177,9 @@ def interpolate(
     >>> last.x.shape
     torch.Size([5, 3])
     """
-    check_state(x0, "x0")
-    check_pair(x0, y0, "y0")
-    if len(x0) != 1:
-        raise ValueError(f"interpolate takes one image, x0[None], got shape {tuple(x0.shape)}")
+    check_single(admit(x0=x0, y0=y0))
     xt = diffuse(model.schedule, x0, t, randn(x0, generator))
     yt = diffuse(model.schedule, y0, t, randn(y0, generator))
     n = len(weight)
     mixed = lerp(xt.expand(n, *xt.shape[1:]), yt.expand(n, *yt.shape[1:]), weight)
     return ancestral(model, mixed, range(t, -1, -1), generator=generator, **cond)
-
-
-def _per_sample(weight: float | Tensor, x: Tensor) -> Tensor:
-    w = torch.as_tensor(weight, dtype=torch.float64, device=x.device)
-    if w.ndim and w.shape != (len(x),):
-        raise ValueError(f"weight must be a number or ({len(x)},), got {tuple(w.shape)}")
-    return w.reshape(-1, *(1,) * (x.ndim - 1))

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import torch
 
+from minidiff.checks import check_steps, one_of
 from minidiff.schedule import Schedule
 
 SPACINGS = ("linear", "quadratic", "leading", "trailing", "logsnr")
 
 
 def tau(T: int | Schedule, S: int | None = None, spacing: str = "linear") -> list[int]:
-    """A subsequence of S steps, strictly decreasing from its first t to 0 (Song et al., app. D.2).
+    """A subsequence of S steps, strictly decreasing from its first t to 0.
+
+    Song, Meng & Ermon 2021, section 4.2 and appendix D.2 (linear, quadratic).
 
     linear      T = tau_S > … : floor(T i / S), i = S..0; starts at T.
     quadratic   floor(T i^2 / S^2), made strictly decreasing; dense near the data.
@@ -30,13 +31,8 @@ def tau(T: int | Schedule, S: int | None = None, spacing: str = "linear") -> lis
     >>> tau(1000, S=4, spacing="leading")
     [751, 501, 251, 1, 0]
     """
-    schedule = T if isinstance(T, Schedule) else None
-    n = schedule.T if schedule is not None else T
-    if not isinstance(n, int) or n < 2:
-        raise ValueError(f"T must be a whole number of at least 2 steps, or a Schedule; got {T!r}")
-    S = n if S is None else S
-    if not isinstance(S, int) or not 1 <= S <= n:
-        raise ValueError(f"S must be a whole number of steps in 1..{n}, got {S!r}")
+    one_of("spacing", spacing, SPACINGS)
+    n, S = check_steps(T, S, spacing)
     if spacing == "linear":
         return [n * i // S for i in range(S, -1, -1)]
     if spacing == "quadratic":
@@ -45,28 +41,10 @@ def tau(T: int | Schedule, S: int | None = None, spacing: str = "linear") -> lis
         return [n // S * k + 1 for k in range(S - 1, -1, -1)] + [0]
     if spacing == "trailing":
         return [round(n - i * n / S) for i in range(S)] + [0]
-    if spacing == "logsnr":
-        if schedule is None:
-            raise ValueError("spacing='logsnr' needs the schedule: tau(schedule, S=…)")
-        sigma = schedule.sigma[1:].log()
-        levels = torch.linspace(float(sigma[-1]), float(sigma[0]), S, dtype=torch.float64)
-        steps = schedule.t_at_sigma(levels.exp()).round().long().tolist()
-        for i in range(S):  # at most one step closer than the next to each end
-            steps[i] = min(steps[i], steps[i - 1] - 1) if i else n
-        return [max(t, S - i) for i, t in enumerate(steps)] + [0]
-    raise ValueError(f"spacing must be one of {', '.join(SPACINGS)}; got {spacing!r}")
-
-
-def check_tau(steps: list[int], T: int) -> list[int]:
-    """The steps, refused unless they fall strictly to 0 and stay within T."""
-    steps, given = [int(t) for t in steps], steps
-    if steps != given:
-        raise ValueError(f"tau must hold whole numbers, got {given}; round them")
-    falls = all(a > b for a, b in pairwise(steps))
-    if len(steps) < 2 or not falls or steps[-1] != 0 or steps[0] > T:
-        shown = str(steps) if len(steps) < 12 else f"[{steps[0]}, {steps[1]}, …, {steps[-1]}]"
-        raise ValueError(
-            f"tau must fall strictly from at most {T} to 0 (the data), got {shown}; "
-            f"use tau({T}, S=<number of steps>)"
-        )
-    return steps
+    assert isinstance(T, Schedule)  # spacing == "logsnr"
+    log_sigma = T.sigma[1:].log()
+    even = torch.linspace(float(log_sigma[-1]), float(log_sigma[0]), S, dtype=torch.float64)
+    steps = T.t_at_sigma(even.exp()).round().long().tolist()
+    for i in range(S):  # at most one step closer than the next to each end
+        steps[i] = min(steps[i], steps[i - 1] - 1) if i else n
+    return [max(t, S - i) for i, t in enumerate(steps)] + [0]

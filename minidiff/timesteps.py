@@ -1,4 +1,4 @@
-"""Which t to train on (samplers of t) and which t to sample at (subsequences tau)."""
+"""Chapters 6 and 9: which t to train on, uniform, stratified or where the loss is large."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ class StratifiedTimes(UniformTimes):
 class BoundTimes:
     """Even in t for most of a batch; for a share of it, by the weights of the variational bound.
 
-    p_t = (1 - share)/T + share gamma_t / sum gamma, with gamma_t of `weights_vlb` (Ho et al. 2020,
-    eq. (12)). Weight 1, so that the mean of L_simple's losses becomes a mixture of L_simple and of
-    L_gamma with the bound's weights, divided by their sum: small t, which carry most of the bits,
-    are seen more often. Spread over a batch as in `StratifiedTimes`.
+    p_t = (1 - share)/T + share gamma_t / sum gamma, with gamma_t of `weights_vlb`. Weight 1, so
+    that the mean of L_simple's losses becomes a mixture of L_simple and of L_gamma with the bound's
+    weights, divided by their sum: small t, which carry most of the bits, are seen more often.
+    Spread over a batch as in `StratifiedTimes`.
 
     >>> p = BoundTimes(Schedule.linear(1000)).p
     >>> [round(1000 * float(p[t - 1]), 2) for t in (1, 500, 1000)]  # 1 of 1000 if uniform

@@ -1,4 +1,4 @@
-"""Data whose truth is known: Gaussian mixtures (everything in closed form) and 2-D sets.
+"""Every chapter's laboratory: data whose truth is known, Gaussian mixtures and 2-D sets.
 
 The exact denoiser of a mixture turns "the sampler seems to work" into a number: samples, ELBO,
 likelihood and trajectories can be compared with what is true.
@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from minidiff.process import cast, check_order
+from minidiff.checks import check_step
+from minidiff.process import cast
 from minidiff.schedule import Schedule
 
 
@@ -95,6 +96,8 @@ class GaussianMixture:
     def reverse(self, schedule: Schedule, xt: Tensor, t: int, s: int) -> GaussianMixture:
         """The true q(x_s | x_t) of one x_t of shape (1, …): a mixture, not a Gaussian.
 
+        Not given x_0, as in Ho et al. 2020, eq. (16), where p_theta is measured against it.
+
         >>> two = GaussianMixture(torch.tensor([[-1.0], [1.0]]), std=0.1)
         >>> q = two.reverse(Schedule.linear(1000), torch.zeros(1, 1), 1000, 0)
         >>> [round(w, 2) for w in q.weights.tolist()]
@@ -102,7 +105,7 @@ class GaussianMixture:
         """
         if len(xt) != 1:
             raise ValueError(f"reverse takes one x_t of shape (1, …), got {tuple(xt.shape)}")
-        check_order(s, t)
+        check_step(schedule, t, s)
         qs = self.noised(schedule, s) if s else self
         # From x_s the noising to x_t is a schedule step of its own, with a = alpha_bar ratio.
         a = (schedule.alpha_bar[t] / schedule.alpha_bar[s]).reshape(1, 1).to(xt.device)

@@ -203,3 +203,34 @@ def test_reference_cache_is_keyed_by_pixels_and_weights(tmp_path):
     for kept in tmp_path.iterdir():
         kept.write_bytes(kept.read_bytes()[:100])
     torch.testing.assert_close(reference_features(data, net, cache=tmp_path), first)
+
+
+def broken(kind: float) -> torch.Tensor:
+    x = cloud(20, 4)
+    x[3, 2] = kind
+    return x
+
+
+@pytest.mark.parametrize("kind", [math.nan, math.inf, -math.inf])
+def test_a_nan_never_reads_as_a_distance(kind: float) -> None:
+    good, bad = cloud(20, 4), broken(kind)
+    for measure in (kid, precision_recall_density_coverage):
+        for pair in ((good, bad), (bad, good)):
+            with pytest.raises(ValueError, match="finite"):
+                measure(*pair)
+    for name in ("mean", "_scatter"):  # statistics from elsewhere, not from `update`
+        a, b = stats_of(good), stats_of(good)
+        getattr(b, name).view(-1)[1] = kind
+        for pair in ((a, b), (b, a)):
+            with pytest.raises(ValueError, match="finite"):
+                frechet_distance(*pair)
+    probs = torch.eye(4).repeat(5, 1)
+    probs[7, 1] = kind
+    with pytest.raises(ValueError, match="probs must be"):
+        inception_score(probs, splits=1)
+
+
+def test_a_sum_that_overflows_is_not_a_perfect_distance() -> None:
+    a, b = stats_of(cloud(20, 4) * 1e-3), stats_of(cloud(20, 4) * 1e-3)
+    b.mean = b.mean + 1e300
+    assert frechet_distance(a, b) == math.inf

@@ -33,6 +33,15 @@ def test_linear_ends_at_the_same_noise_for_every_T() -> None:
     assert ends[1] == pytest.approx(4.0358e-5, rel=1e-4)
 
 
+def test_the_docstring_says_where_a_short_linear_chain_ends() -> None:
+    """And the claim of its numbers: T = 1000, large, 100 and 25."""
+    for T, end in ((1000, "4.0e-5"), (100_000, "4.3e-5"), (100, "2.0e-5"), (25, "2.4e-7")):
+        mantissa, power = f"{float(Schedule.linear(T).alpha_bar[-1]):.1e}".split("e")
+        assert f"{mantissa}e{int(power)}" == end
+        assert end in (Schedule.linear.__doc__ or "")
+    assert "for every T" not in (Schedule.linear.__doc__ or "")
+
+
 @pytest.mark.parametrize(("T", "end"), [(1000, 2.4e-9), (4000, 1.5e-10)])
 def test_cosine_is_eq_17_and_clips_the_last_beta_alone(T: int, end: float) -> None:
     schedule = Schedule.cosine(T)

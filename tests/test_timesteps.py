@@ -12,7 +12,8 @@ from truth import noise, schedules, seeded, some
 
 import minidiff as md
 from minidiff import BoundTimes, LossAwareTimes, Schedule, StratifiedTimes, UniformTimes
-from minidiff.spacing import SPACINGS, check_tau
+from minidiff.checks import check_tau
+from minidiff.spacing import SPACINGS
 
 
 @some

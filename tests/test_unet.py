@@ -11,6 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import minidiff as md
+from minidiff.unet import blocks
 from minidiff.unet.blocks import Attention, LinearAttention, channels_last_group_norm, sinusoidal
 from minidiff.unet.network import UNet, UNetConfig
 
@@ -374,3 +375,27 @@ def test_errors_for_what_is_not_the_right_kind_of_thing(options, arguments, mess
 def test_impossible_configurations(options, message):
     with pytest.raises(ValueError, match=message):
         UNetConfig(**options)
+
+
+@pytest.mark.parametrize("head_dim", [4, 12, 0, -6])
+@pytest.mark.parametrize("kind", [blocks.Attention, blocks.LinearAttention])
+def test_heads_must_divide_the_channels(kind: type[blocks.Attention], head_dim: int) -> None:
+    with pytest.raises(ValueError, match=f"6 channels are not a multiple of head_dim={head_dim}"):
+        kind(6, head_dim, groups=2, eps=1e-6)
+    for fits in (None, 1, 2, 3, 6):
+        x = torch.randn(2, 6, 3, 4)
+        assert kind(6, fits, groups=2, eps=1e-6)(x).shape == x.shape
+
+
+@pytest.mark.parametrize("width", [0, 3, 7])
+def test_time_features_come_in_pairs(width: int) -> None:
+    t = torch.arange(3)
+    for features in (blocks.sinusoidal, blocks.iddpm_features):
+        with pytest.raises(ValueError, match=f"must be even, from . up, got {width}"):
+            features(t, width)
+    for kind in ("learned", "random"):
+        with pytest.raises(ValueError, match="must be even"):
+            blocks.TimeFeatures(kind, width, 0.1)
+    with pytest.raises(ValueError, match="from 4 up, got 2"):  # its only frequency would be 0/0
+        blocks.sinusoidal(t, 2)
+    assert blocks.iddpm_features(t, 2).shape == (3, 2)

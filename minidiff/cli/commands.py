@@ -116,7 +116,7 @@ def nll(args: Namespace) -> None:
             generator = torch.Generator(world.device)
             generator.manual_seed(args.seed * 1_000_003 + mine[i])
             x0, labels = held_out.batch(mine[i : i + args.batch])
-            cond: dict[str, Any] = {"labels": labels} if _classes(model) else {}
+            cond: dict[str, Any] = {"labels": labels} if model.num_classes else {}
             if args.method == "ode":
                 x = dequantize(to_uint8(x0), generator)
                 bits = log_likelihood(model, x, generator=generator, **cond).bits_per_dim
@@ -162,12 +162,8 @@ def export(args: Namespace) -> None:
     print(f"{args.out.stat().st_size / 2**20:.2f} MiB in {args.out}")
 
 
-def _classes(model: Denoiser) -> int:
-    return int(getattr(getattr(model.net, "config", None), "num_classes", 0))
-
-
 def _shape(model: Denoiser) -> tuple[int, int, int]:
-    c: Any = getattr(model.net, "config", None)
+    c: Any = model.network.config
     return c.in_channels, c.size, c.size
 
 

@@ -39,8 +39,7 @@ class Sampling:
     ) -> Iterator[Step]:
         """The sampler's steps from x_T; its images are number `first` and following."""
         times = tau(model.schedule, S=self.steps, spacing=self.spacing)
-        classes = getattr(getattr(model.net, "config", None), "num_classes", 0)
-        if classes:
+        if classes := model.num_classes:
             known = self.labels or range(classes)
             if not all(0 <= y <= classes for y in known):
                 raise ValueError(

@@ -77,7 +77,7 @@ class Trainer:
         )
         self.times = TIMES[c.times](self.model.schedule)
         self.loss = LOSSES[c.loss]
-        self.labelled = bool(getattr(getattr(self.net, "config", None), "num_classes", 0))
+        self.labelled = bool(self.model.num_classes)
         self.precision = best_precision(c.precision, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
         self.generator = torch.Generator(device)

@@ -1,4 +1,4 @@
-"""How good are the samples? Distances between two clouds of features, all in float64.
+"""Chapter 8: how good are the samples? Distances between two clouds of features, in float64.
 
 Every measure compares features (N, D) of generated images with features of real ones. What they
 mean depends on who computed the features (`minidiff.features`): compare them only with numbers from
@@ -73,16 +73,18 @@ def frechet_distance(a: FrechetStats, b: FrechetStats) -> float:
     Tr (S_a S_b)^(1/2) is the sum of the singular values of S_a^(1/2) S_b^(1/2), both symmetric: no
     root of a non-symmetric matrix, no complex numbers, nothing added to a singular diagonal.
     """
-    _check_widths(a.mean, b.mean)
+    _check_features(a.cov + a.mean, b.cov + b.mean)
     roots = _root(a.cov) @ _root(b.cov)
     overlap = torch.linalg.svdvals(roots).sum()
     distance = (a.mean - b.mean).square().sum() + a.cov.trace() + b.cov.trace() - 2 * overlap
-    return max(0.0, float(distance))  # equal clouds: zero up to rounding
+    return float(distance.clamp(min=0))  # equal clouds: zero up to rounding; a NaN stays one
 
 
-def _check_widths(a: Tensor, b: Tensor) -> None:
+def _check_features(a: Tensor, b: Tensor) -> None:
     if a.shape[-1] != b.shape[-1]:
         raise ValueError(f"both sides need one extractor: D = {a.shape[-1]} and {b.shape[-1]}")
+    if not (a.isfinite().all() and b.isfinite().all()):  # a NaN must not read as some distance
+        raise ValueError("features and what is made of them must be finite, got NaN or Inf")
 
 
 def _root(cov: Tensor) -> Tensor:
@@ -112,8 +114,8 @@ def kid(
     The mean over random subsets of `size` images each (all of them if there are fewer). Unlike the
     Frechet distance it has no bias from a small number of images, and may come out below zero.
     """
+    _check_features(real, fake)
     real, fake = real.double(), fake.double()
-    _check_widths(real, fake)
     m = min(size, len(real), len(fake))
     if m < 2:
         raise ValueError(f"KID needs at least 2 images a side, got {len(real)} and {len(fake)}")
@@ -147,7 +149,7 @@ def inception_score(probs: Tensor, splits: int = 10) -> Estimate:
     """
     if not 1 <= splits <= len(probs):
         raise ValueError(f"splits must be in 1..{len(probs)} (the number of images), got {splits}")
-    if probs.ndim != 2 or (probs < 0).any() or (probs.sum(1) - 1).abs().max() > 1e-3:
+    if probs.ndim != 2 or not ((probs >= 0).all() and (probs.sum(1) - 1).abs().max() <= 1e-3):
         raise ValueError("probs must be (N, K), each row of sum 1 (of logits take softmax(1))")
     scores = []
     for p in probs.double().tensor_split(splits):
@@ -175,7 +177,7 @@ def precision_recall_density_coverage(
     density: how many real balls hold a fake, over k; coverage: the share of real balls that hold
     any fake. Distances are computed `block` rows at a time.
     """
-    _check_widths(real, fake)
+    _check_features(real, fake)
     if not 1 <= k < min(len(real), len(fake)):
         raise ValueError(
             f"k must be at least 1 and below the number of images, got k={k} with "
@@ -294,6 +296,5 @@ def evaluate(
     }
     if probs is not None:
         score = inception_score(probs)
-        result[extractor.score_name] = score.mean
-        result[f"{extractor.score_name} std"] = score.std
+        result |= {extractor.score_name: score.mean, f"{extractor.score_name} std": score.std}
     return result

@@ -24,7 +24,8 @@ def sinusoidal(t: Tensor, width: int) -> Tensor:
     >>> sinusoidal(torch.tensor([0, 10]), 4).shape
     torch.Size([2, 4])
     """
-    angles = _angles(t, width // 2, width // 2 - 1)
+    half = _half(width, least=4)
+    angles = _angles(t, half, half - 1)
     return torch.cat([angles.sin(), angles.cos()], dim=1)  # (B, width)
 
 
@@ -34,8 +35,16 @@ def iddpm_features(t: Tensor, width: int) -> Tensor:
     >>> iddpm_features(torch.tensor([0]), 4)
     tensor([[1., 1., 0., 0.]])
     """
-    angles = _angles(t, width // 2, width // 2)
+    half = _half(width)
+    angles = _angles(t, half, half)
     return torch.cat([angles.cos(), angles.sin()], dim=1)  # (B, width)
+
+
+def _half(width: int, least: int = 2) -> int:
+    """How many sines, and how many cosines, make `width` features."""
+    if width % 2 or width < least:
+        raise ValueError(f"the width of time features must be even, from {least} up, got {width}")
+    return width // 2
 
 
 def _angles(t: Tensor, half: int, denominator: int) -> Tensor:
@@ -59,9 +68,9 @@ class TimeFeatures(nn.Module):
         table = torch.tensor(clock) if isinstance(clock, tuple) else None
         self.register_buffer("table", table, persistent=False)
         if kind == "learned":
-            self.frequency = nn.Parameter(torch.randn(width // 2))
+            self.frequency = nn.Parameter(torch.randn(_half(width)))
         elif kind == "random":
-            self.register_buffer("frequency", torch.randn(width // 2))
+            self.register_buffer("frequency", torch.randn(_half(width)))
 
     def forward(self, t: Tensor) -> Tensor:
         """Features (B, width) in float32."""
@@ -160,7 +169,12 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int, head_dim: int | None, groups: int, eps: float) -> None:
         super().__init__()
-        self.head_dim = head_dim or channels  # None: a single head, as in DDPM
+        self.head_dim = channels if head_dim is None else head_dim  # None: one head, as in DDPM
+        if self.head_dim < 1 or channels % self.head_dim:
+            raise ValueError(
+                f"attention splits its channels into heads: {channels} channels are not a multiple "
+                f"of head_dim={head_dim}"
+            )
         self.norm = GroupNorm(groups, channels, eps)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
