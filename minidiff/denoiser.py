@@ -8,7 +8,7 @@ with the Gaussian p_theta(x_s | x_t).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,8 @@ from minidiff.parameterize import check_kind, from_x0, to_x0_eps
 from minidiff.process import Gaussian, cast, check_index, check_state, posterior
 from minidiff.schedule import Schedule
 
-VARIANCES = ("small", "large", "learned", "diagonal")
+Variance = Literal["small", "large", "learned", "diagonal"]
+VARIANCES: tuple[str, ...] = get_args(Variance)
 
 
 class Prediction(NamedTuple):

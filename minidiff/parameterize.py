@@ -7,6 +7,7 @@ a = alpha_bar_t, and one turns the pair back. Everything else in the library see
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -14,7 +15,8 @@ from torch import Tensor
 from minidiff.process import cast, check_index, check_pair, check_state
 from minidiff.schedule import Schedule
 
-KINDS = ("eps", "x0", "v", "mu", "score")
+Kind = Literal["eps", "x0", "v", "mu", "score"]
+KINDS: tuple[str, ...] = get_args(Kind)
 
 # Each entry maps (x_t, prediction, a, a_prev) to x_0 and back from (x_t, x_0); a = alpha_bar_t,
 # a_prev = alpha_bar_{t-1}. Sources: eps, mu: Ho et al. 2020, section 3.2; v: Salimans & Ho 2022,
