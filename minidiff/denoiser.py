@@ -8,7 +8,7 @@ with the Gaussian p_theta(x_s | x_t).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,8 @@ from minidiff.parameterize import KINDS, alpha_bars, from_x0, pair
 from minidiff.process import Gaussian, cast, mu_tilde
 from minidiff.schedule import Schedule, beta_of, beta_tilde_of
 
-VARIANCES = ("small", "large", "learned", "diagonal")
+Variance = Literal["small", "large", "learned", "diagonal"]
+VARIANCES: tuple[str, ...] = get_args(Variance)
 
 
 class Prediction(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -21,7 +21,8 @@ from minidiff.samplers import Step
 from minidiff.spacing import tau
 
 Field = Callable[[Tensor, float], Tensor]
-SOLVERS = ("euler", "heun", "rk4", "dpm++")
+Solver = Literal["euler", "heun", "rk4", "dpm++"]
+SOLVERS: tuple[str, ...] = get_args(Solver)
 
 
 def predict_at(

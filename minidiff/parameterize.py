@@ -7,6 +7,7 @@ a = alpha_bar_t. Everything else in the library sees only the pair (x0, eps).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal, get_args
 
 import torch  # noqa: F401 - for the examples
 from torch import Tensor
@@ -15,7 +16,8 @@ from minidiff.checks import Index, admit, one_of
 from minidiff.process import cast, mu_tilde, mu_weights
 from minidiff.schedule import Schedule
 
-KINDS = ("eps", "x0", "v", "mu", "score")
+Kind = Literal["eps", "x0", "v", "mu", "score"]
+KINDS: tuple[str, ...] = get_args(Kind)
 
 # Each entry maps (x_t, prediction, a, a_prev) to x_0 and back from (x_t, x_0); a = alpha_bar_t,
 # a_prev = alpha_bar_{t-1}. Sources: eps, mu: Ho et al. 2020, section 3.2; v: Salimans & Ho 2022,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 
 from minidiff.checks import check_steps, one_of
 from minidiff.schedule import Schedule
 
-SPACINGS = ("linear", "quadratic", "leading", "trailing", "logsnr")
+Spacing = Literal["linear", "quadratic", "leading", "trailing", "logsnr"]
+SPACINGS: tuple[str, ...] = get_args(Spacing)
 
 
 def tau(T: int | Schedule, S: int | None = None, spacing: str = "linear") -> list[int]:

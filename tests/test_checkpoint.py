@@ -181,6 +181,19 @@ def test_pickles_are_never_read(tmp_path: Path) -> None:
     assert not (tmp_path / "sprung").exists()
 
 
+@pytest.mark.parametrize("length", [640, 896, 1152, 1408, 19280])
+def test_a_header_that_begins_like_a_pickle_is_none(tmp_path: Path, length: int) -> None:
+    """A safetensors file begins with the length of its header, low byte first."""
+    path = tmp_path / "w.safetensors"
+    write(path, {"w": torch.ones(3)}, {"note": ""})
+    note = "x" * (length - int.from_bytes(path.read_bytes()[:8], "little"))
+    write(path, {"w": torch.ones(3)}, {"note": note})
+    assert path.read_bytes()[:8] == length.to_bytes(8, "little")
+    tensors, info = read(path)
+    assert tensors["w"].tolist() == [1, 1, 1]
+    assert info["note"] == note
+
+
 def test_foreign_and_newer_files(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 

@@ -1,6 +1,8 @@
 """The command line, from training on the digits to an exported model."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 from dataclasses import fields
@@ -9,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from minidiff.cli.parser import main
-from minidiff.engine.config import TrainConfig
+from minidiff.cli.parser import EXAMPLES, main
+from minidiff.engine.config import TrainConfig, shipped_configs
 
 QUICK = ["--log_every", "2", "--sample_every", "0", "--validate_every", "0", "--batch", "8"]
 CONFIG = '''"""A tiny run."""
@@ -40,7 +42,10 @@ def test_train_and_resume(run: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "6 of 6 steps are done" in capsys.readouterr().out
     limited = ["--steps", "900", "--max_seconds=0", *QUICK]
     assert main(["train", config, "--out", str(run), "--resume", *limited]) == 0
-    assert "7 of 900 steps are done (--resume goes on)" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "7 of 900 steps are done" in shown.out
+    assert "warning: the time is up: stopped at step 7 of 900 and saved; repeat" in shown.err
+    assert "--resume" in shown.err
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.npz", "x.gif", "x.webp", "singles"])
@@ -99,6 +104,11 @@ def test_evaluate(run: Path, tmp_path: Path) -> None:
     [
         (["sample", "nothing"], 1, "no weights called 'nothing'"),
         (["train", "no.py"], 1, "no such config"),
+        (["train", "configs/digits.py"], 1, "configs/digits.py (try digits)"),
+        (["train", "digits", "--lr", "fast"], 1, "lr must be a finite number of at least 0"),
+        (["train", "digits", "--schedule", "cosin"], 1, "did you mean 'cosine'?"),
+        (["sample", "digits", "--sampler", "ddmi"], 2, "invalid choice: 'ddmi'"),
+        (["sample", "digits", "--eta", "nan"], 1, "eta must be a finite number"),
         (["sample", "nothing", "--labels"], 2, "expected at least one"),
         (
             ["sample", "nothing", "--n", "0"],
@@ -154,3 +164,62 @@ def test_help_has_examples() -> None:
     assert "clip_grad = 1.0           longest gradient that is not shortened" in done.stdout
     for f in fields(TrainConfig):
         assert f"\n  {f.name} = " in done.stdout
+
+
+TINY = {  # added to an example, so that it takes seconds
+    "train": ["--steps", "2", "--T", "50", *QUICK],
+    "sample": ["--n", "3", "--steps", "2"],
+    "evaluate": ["--n", "40", "--steps", "2"],
+    "nll": ["--n", "2"],
+}
+RUN = """
+import sys
+from minidiff.cli.parser import main
+import minidiff
+print(minidiff.__file__)
+for line in sys.stdin.read().splitlines():
+    print(">", line, file=sys.stderr)
+    assert main(line.split()) == 0, line
+"""
+
+
+def commands_of(text: str) -> list[str]:
+    """What follows `minidiff` in every line of a text that is a command of it."""
+    names = "train|sample|evaluate|nll|info|export"
+    return re.findall(rf"^\s*(?:python -m )?minidiff ((?:{names}) .*)$", text, re.M)
+
+
+def test_every_documented_command_works_in_an_empty_folder(
+    installed: Path, root: Path, tmp_path: Path
+) -> None:
+    """As a reader has it after `pip install`: no configs/, no runs/, and nothing downloaded."""
+    readme = "\n".join(re.findall(r"```sh\n(.*?)```", (root / "README.md").read_text(), re.S))
+    given = commands_of(EXAMPLES) + commands_of(readme)
+    assert len(commands_of(EXAMPLES)) == EXAMPLES.count("\n  python -m")
+    assert len(commands_of(readme)) >= 2
+    # CIFAR-10 would have to be downloaded; its configs can be read, which is tested elsewhere
+    here = [c for c in given if not re.search("(train|--data) cifar10", c)]
+    assert len(here) >= 8
+    lines = [" ".join([c, *TINY.get(c.split()[0], [])]) for c in dict.fromkeys(here)]
+    lines = [f"{line} --resume" if "--out runs/digits" in line else line for line in lines]
+    done = subprocess.run(
+        [sys.executable, "-c", RUN],
+        input="\n".join(lines),
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert str(installed) in done.stdout.splitlines()[0]
+    made = {path.name for path in tmp_path.iterdir()}
+    assert {"runs", "digits.png", "film.webp", "samples.npz", "mine.safetensors"} <= made
+
+
+def test_the_configs_that_commands_name_are_shipped(root: Path) -> None:
+    texts = [EXAMPLES, (root / "README.md").read_text()]
+    texts += [path.read_text() for path in (root / "notebooks").glob("*.ipynb")]
+    texts += [path.read_text() for path in (root / "minidiff").rglob("*.py")]
+    named = [n for text in texts for n in re.findall(r"minidiff train ([\w./]+)", text)]
+    assert set(named) - {"CONFIG"} <= set(shipped_configs())
+    assert len(named) > 8

@@ -191,6 +191,23 @@ def test_batches_are_drawn_from_the_generator_and_flipped_fairly():
     assert [y.tolist() for _, y in some.stream([[0], [2, 3]])] == [[0], [2, 3]]
 
 
+def test_images_that_are_none_are_refused_in_one_sentence():
+    good, labels, classes = torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.arange(4), "abcd"
+    for images in (good.float(), good[0], good[:0], good.numpy(), good.tolist(), good.bool(), None):
+        with pytest.raises(ValueError, match=r"^images must be a uint8 tensor .* got [^\n]*$"):
+            Images(images, labels, tuple(classes))
+    for wrong in (labels[:3], labels.float(), labels[:, None], labels.tolist(), labels.int(), None):
+        with pytest.raises(ValueError, match=r"^labels must be .* 4 images, got [^\n]*$"):
+            Images(good, wrong, tuple(classes))
+    for values in ([0, 1, 2, 4], [-1, 0, 0, 0]):
+        with pytest.raises(ValueError, match=r"^labels must be in 0\.\.3, .* 4 classes, got -?\d"):
+            Images(good, torch.tensor(values), tuple(classes))
+    for names in (classes, 4, (0, 1, 2, 3), None):
+        with pytest.raises(ValueError, match=r"^classes must be a tuple of names, got"):
+            Images(good, labels, names)
+    assert Images(good, labels, list(classes)).classes == tuple(classes)
+
+
 # ---- files on the disk ----
 
 
@@ -249,7 +266,7 @@ def test_a_partial_file_is_not_mistaken_for_a_whole_one(tiny_mnist):
 def test_unknown_names_and_splits():
     with pytest.raises(ValueError, match="digits, mnist, fashion, kmnist, cifar10, or a folder"):
         load("imagenet")
-    with pytest.raises(ValueError, match="split must be"):
+    with pytest.raises(ValueError, match="split must be one of train, test; got"):
         load("digits", "validation")
 
 

@@ -103,7 +103,27 @@ def test_state_returns() -> None:
         EMA(_net(), 0.5).load_state_dict(ema.state_dict())
 
 
-@pytest.mark.parametrize("decay", [1.0, -0.1, ()])
+def test_buffers_go_along() -> None:
+    """They are not averaged, but what is copied to is the whole network."""
+    net, other = (nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)) for _ in range(2))
+    ema = EMA(net, 0.9)
+    net(torch.randn(8, 3) + 5)
+    ema.update(net)
+    expected = net[1].running_mean.clone()
+    assert expected.abs().max() > 0
+    ema.copy_to(other)
+    assert torch.equal(other[1].running_mean, expected)
+    net(torch.randn(8, 3) - 5)
+    own = net[1].running_mean.clone()
+    with ema.averaged(net):
+        assert torch.equal(net[1].running_mean, expected)
+    assert torch.equal(net[1].running_mean, own)
+    again = EMA(other, 0.9)
+    again.load_state_dict(ema.state_dict())
+    assert all(torch.equal(b, ema.buffers[name]) for name, b in again.buffers.items())
+
+
+@pytest.mark.parametrize("decay", [1.0, -0.1, (), (0.9, 0.9), "0.9", None, True, float("nan")])
 def test_senseless_decays_are_refused(decay: float) -> None:
     with pytest.raises(ValueError, match="decay"):
         EMA(_net(), decay)

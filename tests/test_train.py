@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import replace
+import warnings
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,12 +19,24 @@ from torch import Tensor, nn
 from minidiff.data.sets import Images, load
 from minidiff.denoiser import Denoiser
 from minidiff.engine.checkpoint import CheckpointError, latest, load_pretrained, read
-from minidiff.engine.config import TrainConfig, make_config, read_config, read_overrides
+from minidiff.engine.config import (
+    Loss,
+    Times,
+    TrainConfig,
+    make_config,
+    read_config,
+    read_overrides,
+)
 from minidiff.engine.distributed import World
-from minidiff.engine.loop import Diverged, Stopped, _held_out, _open_folder, train
+from minidiff.engine.folder import open_folder, save
+from minidiff.engine.loop import Diverged, Stopped, TimeUp, Verdict, _held_out, _verdict, train
 from minidiff.engine.runlog import Meter, RunLog
-from minidiff.engine.trainer import Trainer, best_precision, data_order
+from minidiff.engine.speed import Clock
+from minidiff.engine.trainer import LOSSES, TIMES, Trainer, best_precision, data_order
 from minidiff.schedule import Schedule
+from minidiff.settings import kinds
+from minidiff.unet.config import PRESETS, Preset
+from minidiff.unet.network import UNet
 
 ONE = World(0, 1, torch.device("cpu"))
 TINY = TrainConfig(
@@ -126,6 +140,55 @@ def test_a_step_with_nan_is_skipped_and_counted() -> None:
     assert report["loss"] > 0
 
 
+class Loud(nn.Module):
+    """Two weights whose gradients are finite, but not the length of both together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w, self.u, self.loud = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1)), False
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return x * (self.w + self.u) * (1e16 if self.loud else 1.0)
+
+
+OPTIMIZERS = {
+    "fused AdamW": lambda p: torch.optim.AdamW(p, fused=True, weight_decay=0.1),
+    "plain AdamW": lambda p: torch.optim.AdamW(p, foreach=False, weight_decay=0.1),
+    "SGD": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
+    "Adagrad": lambda p: torch.optim.Adagrad(p, lr=0.1),
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("first", [0, 2])
+def test_a_bad_step_changes_nothing(optimizer: str, precision: str, first: int) -> None:
+    """Neither weights nor moments, whatever the optimizer and the precision."""
+    model = Denoiser(Loud(), Schedule.linear(100))
+    trainer = Trainer(replace(TINY, precision=precision), ONE, load("digits"), model)
+    trainer.optimizer = OPTIMIZERS[optimizer](trainer.weights)
+    batches = trainer.batches()
+
+    def state() -> list[Tensor]:
+        moments = [v for p in trainer.weights for v in trainer.optimizer.state[p].values()]
+        held = [t for t in moments if isinstance(t, Tensor) and bool((t != 0).any())]
+        return [t.clone() for t in (*trainer.weights, *held)]
+
+    for _ in range(first):
+        trainer.step(batches)
+    before = state()
+    model.net.loud = True
+    for _ in range(2):
+        trainer.step(batches)
+        after = state()
+        assert len(before) == len(after)
+        assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    model.net.loud = False
+    trainer.step(batches)
+    assert not torch.equal(state()[0], before[0])
+    assert trainer.meter.report(ONE)["skipped"] == 2
+
+
 def test_a_run_that_diverges_stops_and_keeps_its_last_good_state(tmp_path: Path) -> None:
     config = replace(TINY, steps=100, save_every=4)
     model = Denoiser(Fuse(range(7, 1000)), Schedule.linear(100))
@@ -196,6 +259,19 @@ def test_rotation_keeps_good_states_rather_than_damaged_ones(tmp_path: Path) -> 
     ]
 
 
+@pytest.mark.parametrize("keep", [1, 2])
+def test_a_state_makes_room_among_older_ones_only(tmp_path: Path, keep: int) -> None:
+    """A damaged newer file in the folder, which nobody has cleaned, must not push it out."""
+    trainer = Trainer(replace(TINY, keep=keep), ONE, load("digits"))
+    for trainer.steps_done in (1, 2, 3):
+        save(trainer, tmp_path)
+    (tmp_path / "step-000000009.safetensors").write_bytes(b"broken")
+    trainer.steps_done = 4
+    save(trainer, tmp_path)
+    kept = [int(p.stem[5:]) for p in sorted(tmp_path.glob("step-*"))]
+    assert kept == [*range(5 - keep, 5), 9]
+
+
 def test_computers_that_see_different_folders_are_told(tmp_path: Path) -> None:
     class Elsewhere(World):
         def gather(self, x: Tensor) -> Tensor:
@@ -203,7 +279,7 @@ def test_computers_that_see_different_folders_are_told(tmp_path: Path) -> None:
 
     trainer = Trainer(TINY, Elsewhere(0, 1, ONE.device), load("digits"))
     with pytest.raises(CheckpointError, match=r"different states .*\[0, 500\].*same folder"):
-        _open_folder(tmp_path, trainer, resume=True)
+        open_folder(tmp_path, trainer, resume=True)
 
 
 def test_a_log_is_replaced_in_one_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,8 +359,70 @@ def test_folders_that_hold_a_run_or_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_time_limit(tmp_path: Path) -> None:
-    train(replace(TINY, steps=10**6, max_seconds=0.5), tmp_path, bar=False)
+    """A run that the clock ends does not look like one that is finished."""
+    endless = replace(TINY, steps=10**6, max_seconds=0.5)
+    with pytest.warns(TimeUp, match=r"time is up: stopped at step \d+ of 1000000 .* --resume"):
+        train(endless, tmp_path, bar=False)
     assert 0 < read(latest(tmp_path))[1]["step"] < 10**6
+    last = (tmp_path / "log.jsonl").read_text().splitlines()[-1]
+    assert json.loads(last)["stopped"] == "the time is up"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(replace(TINY, max_seconds=0.0, steps=1), bar=False)  # finished, if only just
+
+
+class SignalAt(Images):
+    """Data that send a signal to their own process before batch `at`."""
+
+    at = 0
+
+    def stream(self, batches: Any, **how: Any) -> Any:
+        for k, batch in enumerate(super().stream(batches, **how)):
+            if k == self.at:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield batch
+
+
+def test_a_signal_on_the_last_step_comes_too_late(tmp_path: Path) -> None:
+    digits = load("digits")
+    data = SignalAt(digits.images, digits.labels, digits.classes)
+    SignalAt.at = TINY.steps - 1
+    assert not train(TINY, tmp_path / "late", data=data, bar=False).training
+    SignalAt.at = TINY.steps - 2
+    with pytest.raises(Stopped, match="SIGINT: stopped at step 5 of 6 and saved"):
+        train(TINY, tmp_path / "early", data=data, bar=False)
+    last = (tmp_path / "early" / "log.jsonl").read_text().splitlines()[-1]
+    assert json.loads(last) == {"step": 5, "stopped": "SIGINT"}
+
+
+def test_processes_agree_on_one_verdict() -> None:
+    """Each has its own clock and signals; the hardest wish holds, and is asked for seldom."""
+    asked = []
+
+    class Two(World):
+        def largest(self, number: int) -> int:
+            asked.append(number)
+            return max(number, others)
+
+    trainer = Trainer(replace(TINY, save_every=3), ONE, load("digits"))
+    trainer.world, clock = Two(0, 2, ONE.device), Clock(trainer)
+
+    def verdict(step: int, *signals: int) -> Verdict:
+        trainer.steps_done = step
+        return _verdict(trainer, clock, list(signals))
+
+    others = Verdict.GO_ON
+    assert verdict(1, signal.SIGTERM) == Verdict.GO_ON  # not a step at which they ask
+    assert verdict(3, signal.SIGTERM) == Verdict.SAVE
+    assert not asked
+    assert verdict(2) == Verdict.GO_ON
+    assert verdict(2, signal.SIGTERM) == Verdict.STOP
+    for others in Verdict:
+        assert verdict(4) == others
+    assert verdict(6) == Verdict.STOP
+    clock.last_save -= 1000
+    others = Verdict.GO_ON
+    assert verdict(4) == Verdict.SAVE
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -322,11 +460,11 @@ def test_warmup_and_decay() -> None:
     ("text", "message"),
     [
         ("stepz = 3", "did you mean 'steps'"),
-        ("steps = 'many'", "must be of type int"),
-        ("steps = 1e999", "steps must be of type int"),
-        ("ema = ('a',)", "ema must be of type tuple"),
-        ("betas = 0.9", "betas must be of type tuple"),
-        ("validate_every = -1", "validate_every must be at least 0"),
+        ("steps = 'many'", "steps must be a whole number of at least 1, got 'many'"),
+        ("steps = 1e999", "steps must be a whole number of at least 1, got inf"),
+        ("ema = ('a',)", "ema must be a tuple, each a finite number in"),
+        ("betas = 0.9", "betas must be a tuple of 2 entries"),
+        ("validate_every = -1", "validate_every must be a whole number of at least 0"),
         ("import os", "line 1: a config holds only"),
         ("steps = open('x')", "nothing is computed"),
         ("steps = = 3", "line 1"),
@@ -334,7 +472,7 @@ def test_warmup_and_decay() -> None:
         ("times = 'late'", "must be one of uniform"),
         ("network = 'none'", "must be one of cifar10"),
         ("batch = 0", "at least 1"),
-        ("clip_grad = -1.0", "clip_grad must be at least 0"),
+        ("clip_grad = -1.0", "clip_grad must be a finite number of at least 0"),
         ("compile = 'fast'", "compile must be one of '', default"),
         ("loss = 'hybrid'", "learned"),
     ],
@@ -366,9 +504,7 @@ def test_overrides() -> None:
 
 def test_batch_must_fit_the_processes() -> None:
     with pytest.raises(ValueError, match="multiple of processes"):
-        Trainer(replace(TINY, accumulate=3), ONE, load("digits"))
-    with pytest.raises(ValueError, match="network_options: there is no 'wdith'; known are"):
-        Trainer(replace(TINY, network_options={"wdith": 8}), ONE, load("digits"))
+        Trainer(TINY, World(0, 3, ONE.device), load("digits"))
 
 
 def test_half_precision_scales_its_loss_and_resumes(tmp_path: Path) -> None:
@@ -393,10 +529,127 @@ def test_training_can_begin_with_weights(tmp_path: Path) -> None:
         Trainer(replace(TINY, init="cifar10"), ONE, load("digits"))
     with pytest.raises(ValueError, match="predicts 'eps', not 'v'"):
         Trainer(replace(TINY, init="digits", predict="v"), ONE, load("digits"))
-    with pytest.raises(ValueError, match="no weights called 'digit'"):
-        Trainer(replace(TINY, init="digit"), ONE, load("digits"))
+    with pytest.raises(ValueError, match=r"init must be a shipped name .* got 'digit'"):
+        replace(TINY, init="digit")
 
 
 def test_precision_follows_the_device() -> None:
     assert best_precision("auto", ONE.device) == "fp32"
     assert best_precision("bf16", ONE.device) == "bf16"
+
+
+# ---- settings: every wrong value is refused where it is written, in one sentence ----
+
+NAN, INF = float("nan"), float("inf")
+NO_NUMBER = ["3", None, True, NAN, INF, -INF, [], {}, 1j, torch.ones(2)]
+NO_INT = [*NO_NUMBER, 2.5, -1, np.float32(0.5), np.int64(-1), -(10**400)]
+NO_AMOUNT = [*NO_NUMBER, -0.1, np.float64(-1)]
+NO_BOOL = [0, 1, "True", None, 1.0, [True]]
+NO_TEXT = [3, None, True, b"digits", ["digits"], ""]
+WRONG: dict[str, list[Any]] = {
+    "data": [*NO_TEXT, "imagenet", "./nowhere"],
+    "size": [*(v for v in NO_INT if v is not None), 0],
+    "flip": NO_BOOL,
+    "network": [*NO_TEXT, "digit", "UNet"],
+    "network_options": [
+        *([], None, "width", 3, {3: 4}),
+        *({"wdith": 8}, {"size": 8}, {"num_classes": 10}, {"out_channels": 2}),
+        *({"width": "8"}, {"width": 33}, {"dropout": 2}, {"dropout": NAN}, {"mults": ()}),
+        *({"attention": "8"}, {"attention": (0,)}, {"blocks": True}, {"time": "fourier"}),
+        *({"start": "zero"}, {"head_dim": 5}, {"clock": (1.0,)}, {"self_cond": 1}),
+    ],
+    "conditional": NO_BOOL,
+    "init": [3, None, True, "digit", "./nowhere.safetensors", "owner/model"],
+    "schedule": [*NO_TEXT, "cosin", "Linear"],
+    "T": [*NO_INT, 0, 1, 5],
+    "predict": [*NO_TEXT, "epsilon"],
+    "variance": [*NO_TEXT, "beta", 0.1],
+    "loss": [*NO_TEXT, "simpel", "hybrid"],
+    "times": [*NO_TEXT, "late"],
+    "steps": [*NO_INT, 0],
+    "max_seconds": [v for v in NO_AMOUNT if v is not None],
+    "batch": [*NO_INT, 0],
+    "accumulate": [*NO_INT, 0, 3],
+    "lr": NO_AMOUNT,
+    "warmup": NO_INT,
+    "decay_lr": NO_BOOL,
+    "betas": [*NO_NUMBER, 0.9, (0.9,), (0.9, 0.99, 0.999), (0.9, 1.0), (-0.1, 0.9), ("a", "b")],
+    "weight_decay": NO_AMOUNT,
+    "clip_grad": NO_AMOUNT,
+    "ema": [*NO_NUMBER, (), 1.0, -0.1, "0.9", (0.9, 0.9), (0.9, NAN), ((0.9,),)],
+    "ema_warmup": NO_BOOL,
+    "seed": [*NO_INT, 2**63],
+    "precision": [*NO_TEXT, "fp8"],
+    "compile": [*NO_TEXT[:-1], "fast"],
+    "fsdp": NO_BOOL,
+    "log_every": [*NO_INT, 0],
+    "save_every": [*NO_INT, 0],
+    "save_seconds": NO_AMOUNT,
+    "keep": [*NO_INT, 0],
+    "sample_every": NO_INT,
+    "validate_every": NO_INT,
+}
+RIGHT: list[tuple[str, Any, Any]] = [
+    ("ema", 0.9, (0.9,)),
+    ("ema", [0, np.float64(0.5)], (0.0, 0.5)),
+    ("betas", [0.5, 0], (0.5, 0.0)),
+    ("steps", np.int64(7), 7),
+    ("steps", 8e5, 800_000),
+    ("T", np.int32(50), 50),
+    ("lr", 1, 1.0),
+    ("lr", np.float32(0.5), 0.5),
+    ("max_seconds", 0, 0.0),
+    ("max_seconds", None, None),
+    ("flip", np.bool_(True), True),
+    ("data", Path(__file__).parent, str(Path(__file__).parent)),
+    ("init", "digits", "digits"),
+    ("network_options", {"width": np.int64(16), "mults": [2]}, {"width": 16, "mults": (2,)}),
+    ("seed", 0, 0),
+]
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(TrainConfig)])
+def test_every_wrong_value_is_refused_where_it_is_written(name: str) -> None:
+    base = TrainConfig()
+    for wrong in WRONG[name]:
+        for build in (TrainConfig, lambda **given: replace(base, **given)):
+            with pytest.raises(ValueError, match=rf"\b{name}\b") as error:
+                build(**{name: wrong})
+            assert "\n" not in str(error.value), repr(wrong)
+            assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(("name", "given", "kept"), RIGHT)
+def test_right_values_are_taken_in_one_form(name: str, given: Any, kept: Any) -> None:
+    config = TrainConfig(**{name: given})
+    assert (getattr(config, name), type(getattr(config, name))) == (kept, type(kept))
+    assert make_config(json.loads(json.dumps(config.state()))) == config
+
+
+def test_every_choice_can_be_taken_and_is_known_to_the_trainer() -> None:
+    for name, kind in kinds(TrainConfig).items():
+        for choice in get_args(kind) if get_origin(kind) is Literal else ():
+            given = {"variance": "learned", name: choice}  # which the hybrid loss needs
+            assert getattr(TrainConfig(**given), name) == choice
+    assert tuple(PRESETS) == get_args(Preset)
+    assert all(callable(getattr(UNet, preset)) for preset in PRESETS)
+    assert (tuple(LOSSES), tuple(TIMES)) == (get_args(Loss), get_args(Times))
+
+
+def test_a_misspelt_choice_is_answered() -> None:
+    with pytest.raises(ValueError, match=r"one of linear, cosine; got 'cosin' \(did you mean"):
+        TrainConfig(schedule="cosin")
+    with pytest.raises(ValueError, match="no setting 'wdith'; did you mean 'width'"):
+        TrainConfig(network_options={"wdith": 8})
+
+
+def test_configs_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped = read_config("digits")
+    assert shipped.ema == (0.995,)
+    (tmp_path / "digits").write_text("steps = 7")
+    with pytest.warns(UserWarning, match=r"comes with minidiff; for the file .* write \./digits"):
+        assert read_config("digits") == shipped
+    assert read_config("./digits").steps == 7
+    with pytest.raises(ValueError, match=r"no such config: configs/digits\.py \(try digits\)"):
+        read_config("configs/digits.py")

@@ -37,8 +37,7 @@ def train(args: Namespace) -> None:
     run_training(config, out, resume=args.resume, device=args.device)
     if os.environ.get("RANK", "0") == "0":
         step = int(max(out.glob("step-*.safetensors")).stem.removeprefix("step-"))
-        rest = "" if step >= config.steps else " (--resume goes on)"
-        print(f"{step} of {config.steps} steps are done{rest}; to draw with the result:")
+        print(f"{step} of {config.steps} steps are done; to draw with the result:")
         print(f"python -m minidiff sample {out} --out samples.png")
 
 

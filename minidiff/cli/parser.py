@@ -1,4 +1,4 @@
-"""The command line: python -m minidiff train | sample | evaluate | nll | info | export."""
+"""What the command line takes: train, sample, evaluate, nll, info, export, and their options."""
 
 from __future__ import annotations
 
@@ -7,24 +7,31 @@ import inspect
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
-from minidiff.engine.config import TrainConfig
+from minidiff.data.sets import NAMES, SPLITS
+from minidiff.engine.config import TrainConfig, shipped_configs
+from minidiff.engine.generate import SAMPLERS
+from minidiff.settings import kinds
+from minidiff.spacing import SPACINGS
 
 EXAMPLES = """examples:
-  python -m minidiff train configs/digits.py --out runs/digits
-  python -m minidiff train configs/digits.py --out runs/digits --resume
-  python -m minidiff train configs/cifar10.py --out runs/cifar --max_seconds 3600 --batch 256
-  python -m minidiff train configs/cifar10.py --init cifar10 --lr 1e-4 --out runs/longer
-  torchrun --nproc_per_node=2 -m minidiff train configs/cifar10.py --out runs/cifar
+  python -m minidiff train digits --out runs/digits
+  python -m minidiff train digits --out runs/digits --steps 2000 --resume
+  python -m minidiff train cifar10 --out runs/cifar --max_seconds 3600 --batch 256
+  python -m minidiff train cifar10 --init cifar10 --lr 1e-4 --out runs/longer
+  torchrun --nproc_per_node=2 -m minidiff train cifar10 --out runs/cifar
   python -m minidiff sample digits --n 64 --steps 20 --out digits.png
   python -m minidiff sample digits --n 16 --sampler ancestral --steps 1000 --out film.webp
-  python -m minidiff sample runs/cifar --n 50000 --out samples.npz
-  python -m minidiff evaluate runs/cifar --data cifar10 --n 10000
-  python -m minidiff nll runs/cifar --data cifar10 --n 1000
-  python -m minidiff info runs/cifar
-  python -m minidiff export runs/cifar --out cifar.safetensors --quantize int8
+  python -m minidiff sample runs/digits --n 1000 --out samples.npz
+  python -m minidiff evaluate runs/digits --data digits --n 1000
+  python -m minidiff evaluate cifar10 --data cifar10 --n 10000
+  python -m minidiff nll runs/digits --data digits --n 100
+  python -m minidiff info runs/digits
+  python -m minidiff export runs/digits --out mine.safetensors --quantize int8
 """
 
 
@@ -40,10 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         return _say(f"the package {error.name!r} is missing: pip install -r requirements.txt")
     try:
-        getattr(commands, args.command)(args)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show  # type: ignore[assignment]
+            getattr(commands, args.command)(args)
     except Stopped as stop:
-        main_process = os.environ.get("RANK", "0") == "0"  # under torchrun one says it for all
-        return _say(str(stop), 128 + stop.signum) if main_process else 128 + stop.signum
+        return _say(str(stop), 128 + stop.signum) if _main_process() else 128 + stop.signum
     except KeyboardInterrupt:
         return _say("interrupted", 130)
     except ModuleNotFoundError as error:
@@ -56,6 +64,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, ImportError, *commands.EXPECTED) as error:
         return _say(str(error))
     return 0
+
+
+def _main_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"  # under torchrun one says it for all
+
+
+def _show(message: Warning | str, *_: object) -> None:
+    if _main_process():
+        print(f"warning: {message}", file=sys.stderr)
 
 
 def _say(sentence: str, code: int = 1) -> int:
@@ -88,7 +105,10 @@ def _parser() -> argparse.ArgumentParser:
         "settings, in the config file or as --name value (e.g. --steps 500 --lr 3e-4):\n"
         + "\n".join(_settings()),
     )
-    p.add_argument("config", help="a file of name = value lines")
+    p.add_argument(
+        "config",
+        help=f"{', '.join(shipped_configs())}; or a file of name = value lines",
+    )
     p.add_argument("--out", type=Path, help="the run's folder (default: runs/<name of config>)")
     p.add_argument("--resume", action="store_true", help="go on with the run in --out")
     _device(p)
@@ -139,12 +159,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _settings() -> Iterator[str]:
-    """The fields of TrainConfig with their defaults and comments, from its source."""
+    """The fields of TrainConfig with their defaults, comments (from its source) and choices."""
     for line in inspect.getsource(TrainConfig).splitlines():
         if field := re.match(r"    (\w+): .+? = (.+?)(?:  # (.*))?$", line):
             name, default, comment = field.groups(default="")
             default = "{}" if default.startswith("field") else default
-            yield f"  {name} = {default}".ljust(26) + (f"  {comment}" if comment else "")
+            kind = kinds(TrainConfig)[name]
+            choices = get_args(kind) if get_origin(kind) is Literal else ()
+            words = "; ".join(filter(None, [comment, ", ".join(filter(None, choices))]))
+            yield f"  {name} = {default}".ljust(26) + (f"  {words}" if words else "")
 
 
 def _count(text: str) -> int:
@@ -162,12 +185,8 @@ def _device(p: argparse.ArgumentParser) -> None:
 
 
 def _data(p: argparse.ArgumentParser, split: str) -> None:
-    p.add_argument(
-        "--data", required=True, help="digits, mnist, fashion, kmnist, cifar10, a folder"
-    )
-    p.add_argument(
-        "--split", default=split, choices=("train", "test"), help=f"of the data (default: {split})"
-    )
+    p.add_argument("--data", required=True, help=f"{', '.join(NAMES)}, or a folder")
+    p.add_argument("--split", default=split, choices=SPLITS, help=f"of the data (default: {split})")
     p.add_argument("--json", type=Path, help="write the result to this file too")
 
 
@@ -176,13 +195,9 @@ def _sampling(p: argparse.ArgumentParser, n: int) -> None:
     p.add_argument(
         "--steps", type=_count, default=50, help="network calls for one image (default: 50)"
     )
+    p.add_argument("--spacing", choices=SPACINGS, default="linear", help="of the steps in 1..T")
     p.add_argument(
-        "--spacing",
-        default="linear",
-        help="of the steps in 1..T: linear, quadratic, leading, trailing or logsnr",
-    )
-    p.add_argument(
-        "--sampler", default="ddim", help="ddim, ancestral, or a solver: euler, heun, rk4, dpm++"
+        "--sampler", choices=SAMPLERS, default="ddim", help="ddim, ancestral, or a solver"
     )
     p.add_argument(
         "--eta", type=float, default=0.0, help="0, the default: deterministic DDIM; 1: DDPM"

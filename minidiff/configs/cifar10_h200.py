@@ -1,6 +1,6 @@
 """CIFAR-10 in minutes on two large GPUs: the network of Ho et al. 2020, larger batches.
 
-torchrun --nproc_per_node=2 -m minidiff train configs/cifar10_h200.py --out runs/cifar10
+torchrun --nproc_per_node=2 -m minidiff train cifar10_h200 --out runs/cifar10
 
 Without dropout: after all runs together the bounds of training and of test images are about two
 hundredths of a bit apart, twice the standard error (chapter 6): little for dropout to prevent so

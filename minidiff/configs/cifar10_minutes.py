@@ -1,10 +1,10 @@
 """CIFAR-10 in four minutes on one large GPU, compiling included (chapter 15).
 
-python -m minidiff train configs/cifar10_minutes.py --out runs/minutes
+python -m minidiff train cifar10_minutes --out runs/minutes
 
 This is "ours" in benchmarks/equal_time.py, where the clock ends a run and lets the rate fall. Its
 initial weights and Adam's betas were chosen there, against those of Ho et al.; for a long training
-they were not tried. The weights that come with the book were made by configs/cifar10_h200.py.
+they were not tried. The weights that come with the book were made by cifar10_h200.
 """
 
 data = "cifar10"

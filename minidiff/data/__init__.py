@@ -1,4 +1,4 @@
-"""Data sets, pictures in folders, downloads that are checked, and files written whole."""
+"""Chapter 6: data sets, pictures in folders, checked downloads, files written whole."""
 
 from minidiff.data.download import DownloadError, fetch
 from minidiff.data.images import Folder, Images, from_uint8, to_uint8

@@ -1,4 +1,4 @@
-"""Downloads that may be cut off at any moment: resumed, checked, never half a file under a name."""
+"""Chapter 6: downloads that may be cut off at any moment, resumed, checked, and whole or absent."""
 
 from __future__ import annotations
 

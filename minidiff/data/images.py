@@ -1,4 +1,4 @@
-"""A data set as training sees it: `Images` on the device, or a `Folder` read while training."""
+"""Chapter 6: the data as training sees them, `Images` on the device or a `Folder` on the disk."""
 
 from __future__ import annotations
 
@@ -45,6 +45,30 @@ class Images:
     classes: tuple[str, ...]
     name: str = "images"
 
+    def __post_init__(self) -> None:
+        x, y = self.images, self.labels
+        if not isinstance(x, Tensor) or x.dtype != torch.uint8 or x.ndim != 4 or not x.numel():
+            raise ValueError(
+                "images must be a uint8 tensor of shape (N, C, H, W) with N, C, H, W of at least "
+                f"1, got {_told(x)} (to_uint8 turns floats in -1..1 into that)"
+            )
+        if not isinstance(y, Tensor) or y.dtype != torch.long or y.shape != (len(x),):
+            raise ValueError(
+                f"labels must be a tensor of whole numbers (torch.long), one for each of the "
+                f"{len(x)} images, got {_told(y)}"
+            )
+        named = isinstance(self.classes, (tuple, list))
+        if not named or not all(isinstance(c, str) for c in self.classes):
+            raise ValueError(f"classes must be a tuple of names, got {self.classes!r}")
+        object.__setattr__(self, "classes", tuple(self.classes))
+        if y.device.type == "cpu":  # a look at the values would wait for a GPU
+            low, high = y.aminmax()
+            if low < 0 or high >= len(self.classes):
+                raise ValueError(
+                    f"labels must be in 0..{len(self.classes) - 1}, one number for each of the "
+                    f"{len(self.classes)} classes, got {int(low)}..{int(high)}"
+                )
+
     def __len__(self) -> int:
         return len(self.images)
 
@@ -70,7 +94,7 @@ class Images:
         `flip` mirrors each image left to right with probability 1/2.
 
         >>> black = torch.zeros(10, 3, 32, 32, dtype=torch.uint8)
-        >>> x0, labels = Images(black, torch.arange(10), ("a", "b")).batch(4)
+        >>> x0, labels = Images(black, torch.arange(10) % 2, ("a", "b")).batch(4)
         >>> x0.shape, x0.max().item(), labels.shape
         (torch.Size([4, 3, 32, 32]), -1.0, torch.Size([4]))
         """
@@ -193,6 +217,12 @@ class Folder(torch.utils.data.Dataset[tuple[Tensor, int]]):
         for pixels, labels in loader:
             some = Images(pixels, labels, self.classes).to(self.device)
             yield some.batch(range(len(some)), generator=generator, flip=flip)
+
+
+def _told(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.dtype} of shape {tuple(value.shape)}"
+    return f"something of type {type(value).__name__}"
 
 
 def _pictures(path: Path) -> tuple[list[Path], list[str]]:

@@ -1,4 +1,4 @@
-"""Images to learn from: digits, the MNIST family, CIFAR-10, and any folder of pictures.
+"""Chapter 6: the data sets, which are digits, the MNIST family, CIFAR-10, any folder of pictures.
 
 A small set lives on the device as one uint8 tensor: no workers, no copies, flips on the GPU. A
 folder too big for that is read while training by PyTorch's DataLoader. Both have the same methods.
@@ -90,6 +90,8 @@ _IN_MEMORY = 2 << 30  # a folder whose uint8 pixels need more bytes than this is
 
 Name = Literal["digits", "mnist", "fashion", "kmnist", "cifar10"]
 NAMES: tuple[str, ...] = get_args(Name)
+Split = Literal["train", "test"]
+SPLITS: tuple[str, ...] = get_args(Split)
 
 
 @overload
@@ -125,10 +127,11 @@ def load(
     >>> len(digits), digits.shape, digits.classes[7]
     (1500, (1, 8, 8), '7')
     """
-    if split not in ("train", "test"):
-        raise ValueError(f"split must be 'train' or 'test', got {split!r}")
-    if size is not None and size < 1:
-        raise ValueError(f"size must be at least 1, got {size}")
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
+    if size is not None and (not isinstance(size, int) or size < 1):
+        raise ValueError(f"size must be a whole number of at least 1, got {size!r}")
+    check_source(name)
     root = Path(root or os.environ.get("MINIDIFF_DATA") or Path.home() / ".cache" / "minidiff")
     if name == "digits":
         images, labels = _digits(split)
@@ -137,19 +140,23 @@ def load(
         images, labels, classes = _idx(str(name), split, root)
     elif name == "cifar10":
         (images, labels), classes = _cifar10(split, root / "cifar10"), _CIFAR_CLASSES
-    elif Path(name).expanduser().is_dir():
+    else:
         folder = Folder(Path(name).expanduser(), split, size, device)
         return (
             folder if len(folder) * torch.Size(folder.shape).numel() > _IN_MEMORY else folder.read()
         )
-    else:
-        raise ValueError(f"data must be one of {', '.join(NAMES)}, or a folder; got {str(name)!r}")
     if size is not None:
         margin, odd = divmod(size - images.shape[-1], 2)
         if margin < 0 or odd:
             raise ValueError(f"size must be {images.shape[-1]} plus an even number, got {size}")
         images = F.pad(images, (margin,) * 4)
     return Images(images.to(device), labels.to(device), classes, str(name))
+
+
+def check_source(name: str | Path) -> None:
+    """Refuse what is neither the name of a data set nor a folder that exists."""
+    if name not in NAMES and not (str(name) and Path(name).expanduser().is_dir()):
+        raise ValueError(f"data must be one of {', '.join(NAMES)}, or a folder; got {str(name)!r}")
 
 
 def _digits(split: str) -> tuple[Tensor, Tensor]:

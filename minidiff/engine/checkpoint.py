@@ -1,14 +1,7 @@
-"""Weights and training states on disk: one safetensors file each, whole or not there at all.
-
-A file holds the tensors and, in its header, a JSON object ("info") with everything else, and the
-SHA-256 of both. It is written under a temporary name, flushed to the disk and renamed, so that a
-crash at any moment leaves the older file. Pickles are never read: loading one can run any code.
-"""
+"""Chapter 6: trained networks and training states, each in one file with all that rebuilds it."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -18,73 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from minidiff.data.files import write_whole
 from minidiff.denoiser import Denoiser
 from minidiff.engine.int8 import pack, unpack
+from minidiff.engine.tensorfile import CheckpointError as CheckpointError
+from minidiff.engine.tensorfile import Info as Info
+from minidiff.engine.tensorfile import read as read
+from minidiff.engine.tensorfile import write as write
 from minidiff.schedule import Schedule
 from minidiff.unet.config import UNetConfig
 from minidiff.unet.network import UNet
 
-FORMAT = 1  # raised when an older reader could misread a newer file
 SHIPPED = Path(__file__).parent.parent / "weights"
 STEP_FILE = "step-{:09d}.safetensors"  # training states in a run folder; weights + optimizer + EMA
-
-Info = dict[str, Any]
-
-
-class CheckpointError(ValueError):
-    """A file of weights is missing, damaged, or made for something else."""
-
-
-def write(path: str | Path, tensors: Mapping[str, Tensor], info: Info) -> None:
-    """Write one file atomically; on any error the older file of that name is untouched."""
-    from safetensors.torch import save
-
-    path = Path(path)
-    on_cpu = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    text = json.dumps({"format": FORMAT, **info}, sort_keys=True)
-    blob = save(on_cpu, metadata={"minidiff": text, "sha256": _digest(on_cpu, text)})
-    try:
-        write_whole(path, blob)
-    except OSError as error:
-        raise CheckpointError(
-            f"could not write {path}: {error.strerror or error} "
-            f"(nothing was changed; free some space or choose another folder)"
-        ) from error
-
-
-def read(path: str | Path) -> tuple[dict[str, Tensor], Info]:
-    """Read a file made by `write`, refusing whatever is not exactly what was written."""
-    from safetensors import SafetensorError, safe_open
-
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"no such file: {path}")
-    with open(path, "rb") as file:
-        if file.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
-            raise CheckpointError(
-                f"{path} is a pickle, and loading one can run any code it contains; "
-                f"minidiff reads safetensors only (ask the author for a .safetensors file)"
-            )
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, UnicodeDecodeError, OSError) as error:
-        raise CheckpointError(f"{path} is damaged or cut short ({error}); {_ADVICE}") from error
-    if "minidiff" not in metadata or "sha256" not in metadata:
-        raise CheckpointError(
-            f"{path} holds tensors but no description of the model: minidiff did not write it "
-            f"(for weights of other libraries see minidiff.compat)"
-        )
-    if metadata["sha256"] != _digest(tensors, metadata["minidiff"]):
-        raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one written; {_ADVICE}")
-    info: Info = json.loads(metadata["minidiff"])
-    if info["format"] > FORMAT:
-        raise CheckpointError(
-            f"{path} has format {info['format']}, this minidiff reads up to {FORMAT}: update it"
-        )
-    return tensors, info
 
 
 def save_weights(
@@ -209,6 +147,15 @@ def build(info: Info) -> Denoiser:
     )
 
 
+def check_start(name_or_path: str | Path) -> None:
+    """Refuse what training cannot begin with: neither shipped weights nor anything on the disk."""
+    if str(name_or_path) not in available() and not Path(name_or_path).exists():
+        raise CheckpointError(
+            f"init must be a shipped name ({', '.join(available())}), a file, or a run folder; "
+            f"got {str(name_or_path)!r}"
+        )
+
+
 def latest(folder: str | Path) -> Path:
     """The newest intact training state of a run folder (a damaged newer one is passed over)."""
     found = sorted(Path(folder).glob("step-*.safetensors"), reverse=True)
@@ -237,18 +184,6 @@ def network_tensors(tensors: dict[str, Tensor], info: Info) -> dict[str, Tensor]
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose names begin with `prefix`, without it."""
     return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-_ADVICE = "fetch it again or use an older checkpoint"
-
-
-def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        t = tensors[name]
-        digest.update(f"{name} {t.dtype} {tuple(t.shape)}".encode())
-        digest.update(t.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def check_architecture(net: nn.Module, tensors: Mapping[str, Tensor], path: str | Path) -> None:

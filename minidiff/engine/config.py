@@ -1,24 +1,36 @@
-"""A training run on one page: `TrainConfig`, read from a file of `name = value` lines."""
+"""Chapter 6: a training run on one page, `TrainConfig`, read from lines of `name = value`."""
 
 from __future__ import annotations
 
 import ast
 import difflib
-import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from minidiff.denoiser import Denoiser
+from minidiff.data.sets import check_source
+from minidiff.denoiser import Denoiser, Variance
+from minidiff.engine.checkpoint import check_start
+from minidiff.parameterize import Kind
 from minidiff.schedule import Schedule
-from minidiff.unet.config import UNetConfig
+from minidiff.settings import Amount, Count, Decay, Natural, Range, check_fields, checked, kinds
+from minidiff.unet.config import PRESETS, Preset, UNetConfig
 from minidiff.unet.network import UNet
 
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-COMPILE = ("", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
-LOSSES = ("simple", "gamma", "vlb", "hybrid")
-TIMES = ("uniform", "stratified", "loss-aware", "bound")
+SHIPPED = Path(__file__).parent.parent / "configs"
+MADE = {  # fields of UNetConfig that follow from the data and from the settings named
+    "size": "the data and size",
+    "in_channels": "the data",
+    "out_channels": "the data and variance",
+    "num_classes": "the data and conditional",
+}
+
+Loss = Literal["simple", "gamma", "vlb", "hybrid"]
+Times = Literal["uniform", "stratified", "loss-aware", "bound"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Compile = Literal["", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
 
 
 @dataclass(frozen=True)
@@ -31,66 +43,86 @@ class TrainConfig:
 
     # what is learned
     data: str = "digits"  # a name of minidiff.data, or a folder of images
-    size: int | None = None  # pad named sets, crop and resize folders, to size x size
+    size: Count | None = None  # pad named sets, crop and resize folders, to size x size
     flip: bool = False  # mirror images at random
-    network: str = "digits"  # UNet.<preset>()
+    network: Preset = "digits"  # the preset of UNet
     network_options: dict[str, Any] = field(default_factory=dict)  # other fields of UNetConfig
     conditional: bool = False  # give the class labels to the network
     init: str = ""  # weights to begin with: a shipped name, a file, a run folder; "": random ones
 
     # the diffusion
-    schedule: str = "linear"  # or "cosine"
-    T: int = 1000  # steps of the forward process
-    predict: str = "eps"  # or "x0", "v", "mu", "score"
-    variance: str = "large"  # of the reverse steps; or "small", "learned", "diagonal"
-    loss: str = "simple"  # or "gamma", "vlb"; "hybrid" trains the variance too
-    times: str = "stratified"  # how t is drawn; or "uniform", "loss-aware", "bound"
+    schedule: Literal["linear", "cosine"] = "linear"
+    T: Annotated[int, Range(2)] = 1000  # steps of the forward process
+    predict: Kind = "eps"  # what the network tells of x_t
+    variance: Variance = "large"  # of the reverse steps
+    loss: Loss = "simple"  # "hybrid" trains the variance too
+    times: Times = "stratified"  # how t is drawn
 
     # the optimisation
-    steps: int = 3000
-    max_seconds: float | None = None  # stop, with everything saved, after so long
-    batch: int = 128  # images in one step, over all processes and accumulated parts
-    accumulate: int = 1  # parts into which a process cuts its share of the batch to save memory
-    lr: float = 1e-3
-    warmup: int = 100  # steps in which lr rises linearly from 0
+    steps: Count = 3000
+    max_seconds: Amount | None = None  # stop, with everything saved, after so long
+    batch: Count = 128  # images in one step, over all processes and accumulated parts
+    accumulate: Count = 1  # parts into which a process cuts its share of the batch to save memory
+    lr: Amount = 1e-3
+    warmup: Natural = 100  # steps in which lr rises linearly from 0
     decay_lr: bool = False  # lr falls along a half cosine to 0 at the last step
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.0  # decoupled (AdamW)
-    clip_grad: float = 1.0  # longest gradient that is not shortened; 0: none is
-    ema: tuple[float, ...] = (0.999,)  # decays; the first is what samples are drawn from
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    weight_decay: Amount = 0.0  # decoupled (AdamW)
+    clip_grad: Amount = 1.0  # longest gradient that is not shortened; 0: none is
+    ema: tuple[Decay, ...] = (0.999,)  # decays; the first is what samples are drawn from
     ema_warmup: bool = True  # shorter averages in the beginning
-    seed: int = 0
+    seed: Annotated[int, Range(0, 2**63, below=True)] = 0
 
     # the machine
-    precision: str = "auto"  # bf16 on Ampere and newer, fp16 on older GPUs, fp32 on a CPU
-    compile: str = ""  # a mode of torch.compile, e.g. "default"; '': not compiled
+    precision: Precision = "auto"  # bf16 on Ampere and newer, fp16 on older GPUs, fp32 on a CPU
+    compile: Compile = ""  # the mode of torch.compile; "": not compiled
     fsdp: bool = False  # cut the network itself over the processes (FSDP2) instead of copying it
 
     # what is kept and told
-    log_every: int = 50  # steps from one line of log.jsonl to the next
-    save_every: int = 5000  # steps from one training state to the next
-    save_seconds: float = 600.0  # also save when so much time has passed
-    keep: int = 2  # training states on the disk
-    sample_every: int = 1000  # 0: no pictures
-    validate_every: int = 1000  # 0: no look at the test images
+    log_every: Count = 50  # steps from one line of log.jsonl to the next
+    save_every: Count = 5000  # steps from one training state to the next
+    save_seconds: Amount = 600.0  # also save when so much time has passed
+    keep: Count = 2  # training states on the disk
+    sample_every: Natural = 1000  # 0: no pictures
+    validate_every: Natural = 1000  # 0: no look at the test images
 
     def __post_init__(self) -> None:
-        choices = {"precision": PRECISIONS, "compile": COMPILE, "loss": LOSSES, "times": TIMES}
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                known = ", ".join(a or "''" for a in allowed)
-                raise ValueError(f"{name} must be one of {known}; got {getattr(self, name)!r}")
-        for name in ("steps", "batch", "accumulate", "log_every", "save_every", "keep"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("lr", "clip_grad", "weight_decay", "warmup", "sample_every", "validate_every"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        check_fields(self)
+        check_source(self.data)
+        if self.init:
+            check_start(self.init)
+        self.make_schedule()
+        self._check_network_options()
         if self.loss == "hybrid" and self.variance not in ("learned", "diagonal"):
             raise ValueError('loss = "hybrid" trains the variance: it needs variance = "learned"')
-        presets = [n for n, f in vars(UNet).items() if isinstance(f, classmethod)]
-        if self.network not in presets:
-            raise ValueError(f"network must be one of {', '.join(presets)}, got {self.network!r}")
+        if self.batch % self.accumulate:
+            raise ValueError(
+                f"batch must be a multiple of accumulate = {self.accumulate}, got {self.batch}"
+            )
+        if not 0 < len(set(self.ema)) == len(self.ema):
+            raise ValueError(f"ema must hold one or more different decays, got {self.ema}")
+
+    def _check_network_options(self) -> None:
+        """Refuse what UNetConfig would, whatever the size of the images turns out to be."""
+        known = {k: kind for k, kind in kinds(UNetConfig).items() if k not in MADE}
+        options = {}
+        for name, value in self.network_options.items():
+            if name in MADE:
+                raise ValueError(f"network_options: {name} follows from {MADE[name]}; leave it out")
+            if name not in known:
+                raise ValueError(f"network_options: {_unknown(name, list(known))}")
+            options[name] = checked(f"network_options: {name}", value, known[name])
+        object.__setattr__(self, "network_options", options)
+        sizes = {"size": 2**16, "attention": (), "linear_attention": ()}  # the data will say
+        try:
+            replace(PRESETS[self.network], **options | sizes)
+        except ValueError as error:
+            raise ValueError(f"network_options: {error}") from None
+
+    def make_schedule(self) -> Schedule:
+        """The noise schedule, of its T steps."""
+        schedule: Schedule = getattr(Schedule, self.schedule)(self.T)
+        return schedule
 
     def state(self) -> dict[str, Any]:
         """A JSON-able dictionary; `make_config` reads it back."""
@@ -98,30 +130,62 @@ class TrainConfig:
 
 
 def make_config(values: Mapping[str, Any], base: TrainConfig | None = None) -> TrainConfig:
-    """Set fields by name, with the types checked and misspellings answered.
+    """Set fields by name; a misspelt one is answered.
 
     >>> make_config({"steps": 5, "ema": 0.99}).ema
     (0.99,)
     """
-    base = base or TrainConfig()
-    known = {f.name: f for f in fields(TrainConfig)}
-    checked = {}
-    for name, value in values.items():
+    known = [f.name for f in fields(TrainConfig)]
+    for name in values:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"
-            raise ValueError(f"there is no setting {name!r}{hint}")
-        checked[name] = _as_type(name, value, getattr(base, name), str(known[name].type))
-    return replace(base, **checked)
+            raise ValueError(_unknown(name, known))
+    return replace(base or TrainConfig(), **values)
 
 
-def read_config(path: str | Path) -> TrainConfig:
-    """Read a config file: Python syntax, but only `name = literal` lines; nothing is executed."""
-    path = Path(path)
+def _unknown(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+    return f"there is no setting {name!r}; {hint}"
+
+
+def shipped_configs() -> list[str]:
+    """Names of the configs that come with minidiff.
+
+    >>> "digits" in shipped_configs()
+    True
+    """
+    return sorted(path.stem for path in SHIPPED.glob("*.py"))
+
+
+def find_config(name_or_path: str | Path) -> Path:
+    """The file meant: a shipped config by its name, or any other by its path."""
+    name, path = str(name_or_path), Path(name_or_path)
+    if name in shipped_configs():
+        if path.exists():
+            warnings.warn(
+                f"{name} is taken as the config that comes with minidiff; for the file of that "
+                f"name write ./{name}",
+                stacklevel=2,
+            )
+        return SHIPPED / f"{name}.py"
+    if path.is_file():
+        return path
+    hint = f" (try {path.stem})" if path.stem in shipped_configs() else ""
+    raise ValueError(
+        f"no such config: {name}{hint}; give the path of a file, or one of those that come with "
+        f"minidiff: {', '.join(shipped_configs())}"
+    )
+
+
+def read_config(name_or_path: str | Path) -> TrainConfig:
+    """Read a config: Python syntax, but only `name = literal` lines; nothing is executed.
+
+    >>> read_config("digits").steps
+    1000
+    """
+    path = find_config(name_or_path)
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"no such config file: {path}") from None
     except SyntaxError as error:
         raise ValueError(f"{path}, line {error.lineno}: not a `name = value` line") from None
     values: dict[str, Any] = {}
@@ -138,7 +202,7 @@ def read_config(path: str | Path) -> TrainConfig:
             )
         try:
             values[node.targets[0].id] = ast.literal_eval(node.value)
-        except ValueError:
+        except (ValueError, TypeError):
             raise ValueError(
                 f"{path}, line {node.lineno}: the value must be a number, a string, True, False, "
                 f"None, a tuple or a dict, written out (nothing is computed)"
@@ -160,56 +224,24 @@ def read_overrides(arguments: Sequence[str]) -> dict[str, Any]:
         raise ValueError(f"settings come in pairs --name value, got {' '.join(arguments)!r}")
     values: dict[str, Any] = {}
     for name, text in zip(arguments[::2], arguments[1::2], strict=True):
+        name = name[2:].replace("-", "_")
         try:
             value = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, TypeError, SyntaxError):
             value = text  # a bare word is a string
-        values[name[2:].replace("-", "_")] = value
+        values[name] = text if kinds(TrainConfig).get(name) is str else value
     return values
 
 
 def make_model(config: TrainConfig, shape: Sequence[int], classes: int) -> Denoiser:
     """The untrained model for images of shape (C, H, W), with so many classes if conditional."""
-    schedules = {"linear": Schedule.linear, "cosine": Schedule.cosine}
-    if config.schedule not in schedules:
-        raise ValueError(f"schedule must be linear or cosine, got {config.schedule!r}")
-    options = dict(config.network_options)
-    for name in options:
-        if name not in (known := [f.name for f in fields(UNetConfig)]):
-            raise ValueError(f"network_options: there is no {name!r}; known are {', '.join(known)}")
     channels, size, _ = shape
-    two = 2 if config.variance in ("learned", "diagonal") else 1
-    options |= {"size": size, "in_channels": channels, "out_channels": two * channels}
-    options["num_classes"] = classes if config.conditional else 0
-    try:
-        net = getattr(UNet, config.network)(**options)
-    except TypeError as error:
-        raise ValueError(f"network_options = {config.network_options}: {error}") from None
-    return Denoiser(
-        net,
-        schedules[config.schedule](config.T),
-        predict=config.predict,
-        variance=config.variance,
+    out = 2 * channels if config.variance in ("learned", "diagonal") else channels
+    net = getattr(UNet, config.network)(
+        size=size,
+        in_channels=channels,
+        out_channels=out,
+        num_classes=classes if config.conditional else 0,
+        **config.network_options,
     )
-
-
-def _as_type(name: str, value: Any, default: Any, kind: str) -> Any:
-    def number(v: Any) -> bool:
-        return isinstance(v, (int, float)) and not isinstance(v, bool)
-
-    base = kind.removesuffix(" | None").split("[")[0]
-    if value is None and kind.endswith("None"):
-        return None
-    if base == "tuple":
-        many = value if isinstance(value, (tuple, list)) else (value,)
-        if all(map(number, many)) and ("..." in kind or len(many) == 2):
-            return tuple(map(float, many))
-    elif base == "float" and number(value):
-        return float(value)
-    elif base == "int" and number(value) and math.isfinite(value) and value == int(value):
-        return int(value)  # 8e5 steps
-    elif base == "str" and (number(value) or isinstance(value, str)):
-        return str(value)
-    elif (base == "bool" and isinstance(value, bool)) or (base == "dict" and type(value) is dict):
-        return value
-    raise ValueError(f"{name} must be of type {kind}, e.g. {default!r}, got {value!r}")
+    return Denoiser(net, config.make_schedule(), config.predict, config.variance)

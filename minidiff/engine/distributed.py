@@ -1,4 +1,4 @@
-"""Several processes, one a GPU: PyTorch's own tools (torchrun, DDP, FSDP2) behind five small names.
+"""Chapter 15: several processes, one a GPU, by PyTorch's own tools (torchrun, DDP, FSDP2).
 
 One computer with N GPUs:
 
@@ -41,13 +41,13 @@ class World:
         """Whether this process writes the logs and the files."""
         return self.rank == 0
 
-    def any(self, *flags: bool) -> list[bool]:
-        """For each flag: does any process raise it? (All must ask at the same step.)"""
+    def largest(self, number: int) -> int:
+        """The largest of all processes' numbers. (All must ask at the same step.)"""
         if self.size == 1:
-            return list(flags)
-        raised = torch.tensor(flags, dtype=torch.int32, device=self.device)
-        dist.all_reduce(raised, op=dist.ReduceOp.MAX)
-        return [bool(f) for f in raised.tolist()]
+            return number
+        numbers = torch.tensor(number, device=self.device)
+        dist.all_reduce(numbers, op=dist.ReduceOp.MAX)
+        return int(numbers)
 
     def gather(self, x: Tensor) -> Tensor:
         """The tensors of all processes, one after the other along the first dimension."""

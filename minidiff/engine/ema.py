@@ -1,4 +1,4 @@
-"""The moving average of the weights: what the papers sample from."""
+"""Chapter 6: the moving average of the weights, what the papers sample from."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from minidiff.engine.distributed import fill
+from minidiff.settings import Decay, checked
 
 
 class EMA:
@@ -18,7 +19,8 @@ class EMA:
     precision of the weights: in bfloat16, adding 1e-4 of a weight would change nothing.
     Several decays can be followed at once. With `warmup` the n-th update uses
     min(d, (1 + n) / (10 + n)), so that a run of a few thousand steps forgets its random start;
-    after 10 / (1 - d) updates the two agree.
+    after 10 / (1 - d) updates the two agree. Buffers (a BatchNorm's, fixed frequencies) are not
+    averaged: `copy_to` gives the latest.
 
     >>> net = nn.Linear(1, 1, bias=False)
     >>> _ = nn.init.zeros_(net.weight)
@@ -35,14 +37,9 @@ class EMA:
     def __init__(
         self, model: nn.Module, decay: float | Sequence[float] = 0.9999, warmup: bool = False
     ) -> None:
-        self.decays = (decay,) if isinstance(decay, (int, float)) else tuple(decay)
-        for d in self.decays:
-            if not 0 <= d < 1:
-                raise ValueError(
-                    f"decay must be in [0, 1), got {d} (0 keeps only the latest weights)"
-                )
-        if not self.decays:
-            raise ValueError("give EMA at least one decay, e.g. EMA(model, 0.9999)")
+        self.decays: tuple[float, ...] = checked("decay", decay, tuple[Decay, ...])
+        if not 0 < len(set(self.decays)) == len(self.decays):
+            raise ValueError(f"decay must be one or more different numbers, got {self.decays}")
         self.warmup = warmup
         self.updates = 0
         self.names = [name for name, _ in model.named_parameters()]
@@ -50,6 +47,8 @@ class EMA:
             [p.detach().to(torch.float32, copy=True) for p in model.parameters()]
             for _ in self.decays
         ]
+        kept = model.state_dict()
+        self.buffers = {k: b.detach().clone() for k, b in model.named_buffers() if k in kept}
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
@@ -59,6 +58,7 @@ class EMA:
             if self.warmup:
                 d = min(d, (1 + self.updates) / (10 + self.updates))
             torch._foreach_lerp_(shadow, weights, 1 - d)  # no copy, a few kernels in all
+        _fill(self.buffers, dict(model.named_buffers()))
         self.updates += 1
 
     @torch.no_grad()
@@ -66,11 +66,13 @@ class EMA:
         """Overwrite the weights of `model` by the average (of the first decay, or of `decay`)."""
         for p, m in zip(model.parameters(), self.shadows[self._index(decay)], strict=True):
             p.copy_(m)
+        _fill(dict(model.named_buffers()), self.buffers)
 
     @contextmanager
     def averaged(self, model: nn.Module, decay: float | None = None) -> Iterator[nn.Module]:
         """Within the `with` block `model` holds the averaged weights; afterwards its own again."""
         own = [p.detach().clone() for p in model.parameters()]
+        buffers = {k: b.detach().clone() for k, b in model.named_buffers()}
         self.copy_to(model, decay)
         try:
             yield model
@@ -78,10 +80,12 @@ class EMA:
             with torch.no_grad():
                 for p, w in zip(model.parameters(), own, strict=True):
                     p.copy_(w)
+                _fill(dict(model.named_buffers()), buffers)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Flat {"updates": n, "<decay>/<parameter>": tensor}, ready for a safetensors file."""
+        """Flat {"updates": n, "<decay>/<parameter>": tensor, …}, ready for a safetensors file."""
         state = {"updates": torch.tensor(self.updates)}
+        state |= {f"buffers/{name}": b for name, b in self.buffers.items()}
         for d, shadow in zip(self.decays, self.shadows, strict=True):
             state |= {f"{d}/{name}": m for name, m in zip(self.names, shadow, strict=True)}
         return state
@@ -89,7 +93,8 @@ class EMA:
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take up a state saved by `state_dict`; the decays must be the same."""
-        missing = [key for key in self.state_dict() if key not in state]
+        expected = (f"{d}/{name}" for d in self.decays for name in self.names)
+        missing = [key for key in ("updates", *expected) if key not in state]
         if missing:
             raise ValueError(
                 f"the saved average lacks {missing[0]!r} (and {len(missing) - 1} more): it was "
@@ -99,8 +104,14 @@ class EMA:
         for d, shadow in zip(self.decays, self.shadows, strict=True):
             for name, m in zip(self.names, shadow, strict=True):
                 fill(m, state[f"{d}/{name}"])
+        _fill({f"buffers/{name}": b for name, b in self.buffers.items()}, state)
 
     def _index(self, decay: float | None) -> int:
         if decay is not None and decay not in self.decays:
             raise ValueError(f"no average with decay {decay}; this EMA follows {self.decays}")
         return 0 if decay is None else self.decays.index(decay)
+
+
+def _fill(targets: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    for name in targets.keys() & values.keys():
+        targets[name].copy_(values[name])

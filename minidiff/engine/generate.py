@@ -1,10 +1,10 @@
-"""Many images from one model, shared out over processes."""
+"""Chapters 8 and 15: many images from one model, shared out over processes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -12,27 +12,29 @@ from torch import Tensor
 from minidiff.denoiser import Denoiser
 from minidiff.engine.distributed import World
 from minidiff.guidance import guide
-from minidiff.ode import SOLVERS, solve
+from minidiff.ode import Solver, solve
 from minidiff.samplers import Step, ancestral, ddim
-from minidiff.spacing import tau
+from minidiff.settings import Amount, Count, Natural, check_fields
+from minidiff.spacing import Spacing, tau
+
+Sampler = Literal["ddim", "ancestral", Solver]
+SAMPLERS: tuple[str, ...] = get_args(Sampler)
 
 
 @dataclass(frozen=True)
 class Sampling:
     """How to draw samples. `labels` are repeated as often as it takes; `guidance` is w of CFG."""
 
-    steps: int = 50
-    spacing: str = "linear"
-    sampler: str = "ddim"
-    eta: float = 0.0
-    labels: Sequence[int] | None = None
+    steps: Count = 50
+    spacing: Spacing = "linear"
+    sampler: Sampler = "ddim"
+    eta: Amount = 0.0
+    labels: tuple[Natural, ...] | None = None
     guidance: float = 0.0
-    seed: int = 0
+    seed: Natural = 0
 
     def __post_init__(self) -> None:
-        known = ("ddim", "ancestral", *SOLVERS)
-        if self.sampler not in known:
-            raise ValueError(f"sampler must be one of {', '.join(known)}; got {self.sampler!r}")
+        check_fields(self)
 
     def walk(
         self, model: Denoiser, x_T: Tensor, generator: torch.Generator, first: int = 0

@@ -1,30 +1,38 @@
-"""The training loop: steps, and between them reports, pictures, and states on the disk."""
+"""Chapter 6: the training loop, and between its steps reports, pictures, and states on the disk."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator
+from enum import IntEnum
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
 
-from minidiff.data.files import write_whole
 from minidiff.data.sets import NAMES, Folder, Images, load
 from minidiff.denoiser import Denoiser
-from minidiff.engine import checkpoint
 from minidiff.engine.config import TrainConfig
 from minidiff.engine.distributed import processes
+from minidiff.engine.folder import open_folder, save, save_picture
 from minidiff.engine.runlog import RunLog
-from minidiff.engine.speed import peak_flops, training_flops
+from minidiff.engine.speed import Clock
 from minidiff.engine.trainer import Trainer
 
 BAD_STEPS = 20  # so many skipped steps in a row end a run
+
+
+class Verdict(IntEnum):
+    """What happens after a step. Of several processes' verdicts the largest holds for all."""
+
+    GO_ON = 0
+    SAVE = 1
+    STOP = 2
 
 
 class Diverged(RuntimeError):
@@ -32,11 +40,15 @@ class Diverged(RuntimeError):
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal ended the run, after its state was saved."""
+    """A signal ended the run before its last step, after its state was saved."""
 
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)
         self.signum = signum
+
+
+class TimeUp(UserWarning):
+    """`max_seconds` ended the run before its last step, after its state was saved."""
 
 
 def train(
@@ -56,6 +68,9 @@ def train(
     newest intact one, and the run ends as if it had never been interrupted. `data` and `model`
     replace what the config names. Under torchrun all processes call this alike.
 
+    A run that ends before its last step says so: with the warning `TimeUp` after `max_seconds`,
+    with the exception `Stopped` after a signal.
+
     >>> model = train(TrainConfig(steps=2, batch=4), bar=False)
     >>> model.training
     False
@@ -63,135 +78,80 @@ def train(
     c = config or TrainConfig()
     folder = Path(out) if out is not None else None
     with processes(device) as world, _own_randomness(world.device):
+        # The data, the model, and what an earlier run has left.
         images = data if data is not None else load(c.data, "train", world.device, size=c.size)
         trainer = Trainer(c, world, images, model)
         if folder:
-            _open_folder(folder, trainer, resume)
+            open_folder(folder, trainer, resume)
         everyone = world.main or c.fsdp  # with FSDP2 the network needs every process
         held_out = _held_out(c, world.device) if data is None and everyone else None
+
         log = RunLog(folder, c.steps, trainer.steps_done, bar, world.main)
         clock = Clock(trainer)
         batches = trainer.batches()
         with contextlib.closing(log), _signals(folder) as signals:
             while trainer.steps_done < c.steps:
+                # Learn.
                 trainer.step(batches)
                 n = trainer.steps_done
                 log.bar.update()
+
+                # Report.
                 if n % c.log_every == 0 or n == c.steps:
                     report = trainer.meter.report(world) | clock.speed(n)
                     report["lr"] = c.lr * trainer.rate(n - 1)
                     log.write(n, report)
                     log.bar.set_postfix_str(clock.summary(report))
                     _stop_if_diverged(report, n, folder)
+
+                # Look at held-out images, and draw some.
                 with clock.aside():
                     if held_out and n % c.validate_every == 0:
                         log.write(n, trainer.validate(held_out))
                     if folder and everyone and c.sample_every and n % c.sample_every == 0:
-                        _picture(trainer, folder)
-                late, signalled, due = False, False, False
-                if world.size == 1 or n % c.log_every == 0:  # the processes decide together
-                    late, signalled, due = world.any(
-                        clock.late(c.max_seconds), bool(signals), clock.save_due(c.save_seconds)
-                    )
-                over = late or signalled or n == c.steps
-                if folder and (over or due or n % c.save_every == 0):
+                        save_picture(trainer, folder)
+
+                # Go on, save, or stop: all processes do the same.
+                verdict = _verdict(trainer, clock, signals)
+                if folder and verdict >= Verdict.SAVE:
                     with clock.aside():
                         save(trainer, folder)
                     clock.last_save = time.monotonic()
-                if signalled:
-                    raise Stopped(_how_to_resume(n, folder), signals[0] if signals else 15)
-                if over:
+                if verdict == Verdict.STOP:
                     break
+
+            if trainer.steps_done < c.steps:
+                _say_why(world.largest(signals[0] if signals else 0), trainer, folder, log)
         trainer.ema.copy_to(trainer.net)
         return trainer.model.eval()
 
 
-def save(trainer: Trainer, folder: Path) -> None:
-    """Write the state of a run (all processes call this) and delete the oldest ones."""
-    tensors, info = trainer.state()
-    if not trainer.world.main:
-        return
-    checkpoint.write(folder / checkpoint.STEP_FILE.format(info["step"]), tensors, info)
-    states = sorted(folder.glob("step-*.safetensors"))
-    for old in states[: -trainer.config.keep]:
-        old.unlink(missing_ok=True)
+def _verdict(trainer: Trainer, clock: Clock, signals: list[int]) -> Verdict:
+    """What all processes do now. Their steps are the same; their clocks and signals are not."""
+    c, n = trainer.config, trainer.steps_done
+    if n == c.steps:
+        return Verdict.STOP
+    planned = Verdict.SAVE if n % c.save_every == 0 else Verdict.GO_ON
+    if trainer.world.size > 1 and n % c.log_every:  # asking the others at every step would cost
+        return planned
+    if signals or clock.late(c.max_seconds):
+        wish = Verdict.STOP
+    else:
+        wish = Verdict.SAVE if clock.save_due(c.save_seconds) else Verdict.GO_ON
+    return max(planned, Verdict(trainer.world.largest(wish)))
 
 
-class Clock:
-    """How long the run has taken, and how fast it is."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.start = self.last_report = self.last_save = time.monotonic()
-        self.reported = trainer.steps_done
-        self.batch = trainer.config.batch
-        self.flops, self.peak = 0.0, 0.0
-        if trainer.world.device.type == "cuda" and trainer.world.main and not trainer.config.fsdp:
-            x0, labels = trainer.data.batch(range(2))
-            t = torch.zeros(len(x0), device=x0.device)
-            cond = [labels] if trainer.labelled else []
-            self.flops = training_flops(trainer.net, x0, t, *cond)
-            self.peak = peak_flops(trainer.world.device) * trainer.world.size
-
-    def speed(self, n: int) -> dict[str, float]:
-        """Since the last report; MFU is the share of the bf16 peak measured at the start."""
-        now = time.monotonic()
-        rate = (n - self.reported) * self.batch / (now - self.last_report)
-        self.last_report, self.reported = now, n
-        mfu = {"mfu": rate * self.flops / self.peak} if self.peak else {}
-        return {"images_per_second": rate, "seconds": now - self.start, **mfu}
-
-    def summary(self, report: dict[str, Any]) -> str:
-        """What the bar says."""
-        text = f"loss {report['loss']:.4f}, {report['images_per_second']:.0f} img/s"
-        text += f", MFU {report['mfu']:.0%}" if "mfu" in report else ""
-        return text + (f", {report['skipped']} steps skipped" if report["skipped"] else "")
-
-    def late(self, max_seconds: float | None) -> bool:
-        """Whether the time is up."""
-        return max_seconds is not None and time.monotonic() - self.start >= max_seconds
-
-    def save_due(self, every: float) -> bool:
-        """Whether the last state on the disk is this old."""
-        return time.monotonic() - self.last_save >= every
-
-    @contextlib.contextmanager
-    def aside(self) -> Iterator[None]:
-        """What happens within the block is not counted against the speed of training."""
-        start = time.monotonic()
-        yield
-        self.last_report += time.monotonic() - start
-
-
-def _open_folder(folder: Path, trainer: Trainer, resume: bool) -> None:
-    c = trainer.config
-    states = list(folder.glob("step-*.safetensors")) if folder.is_dir() else []
-    if states and not resume:
-        raise ValueError(
-            f"{folder} already holds a run; add --resume to go on with it, or choose another folder"
-        )
-    newest = checkpoint.latest(folder) if states else None
-    if newest:
-        trainer.load(newest)
-    found = trainer.world.gather(torch.tensor([trainer.steps_done], device=trainer.world.device))
-    if len(set(found.tolist())) > 1:
-        raise checkpoint.CheckpointError(
-            f"the processes found different states in {folder}, of the steps {found.tolist()}: "
-            "all computers must see the same folder"
-        )
-    if trainer.world.main:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for left_over in folder.glob(".*.tmp"):  # of a run that was killed while writing
-                left_over.unlink()
-            for state in states:  # a damaged one must not count among those to keep
-                if newest and state.name > newest.name:
-                    state.rename(state.with_suffix(".damaged"))
-            text = json.dumps(c.state(), indent=1) + "\n"
-            write_whole(folder / "config.json", text.encode())
-        except OSError as error:
-            raise checkpoint.CheckpointError(
-                f"cannot write into {folder}: {error.strerror}; choose another --out folder"
-            ) from error
+def _say_why(signum: int, trainer: Trainer, folder: Path | None, log: RunLog) -> None:
+    """Tell the log and the caller that, and why, the run ended before its last step."""
+    n, steps = trainer.steps_done, trainer.config.steps
+    why = signal.Signals(signum).name if signum else "the time is up"
+    log.write(n, {"stopped": why})
+    done = f"{why}: stopped at step {n} of {steps}"
+    if folder:
+        done += f" and saved; repeat the command with --resume to go on (in {folder})"
+    if signum:
+        raise Stopped(done, signum)
+    warnings.warn(done, TimeUp, stacklevel=3)
 
 
 def _held_out(c: TrainConfig, device: torch.device) -> Images | Folder | None:
@@ -200,14 +160,6 @@ def _held_out(c: TrainConfig, device: torch.device) -> Images | Folder | None:
     if c.data not in NAMES and not (Path(c.data).expanduser() / "test").is_dir():
         return None
     return load(c.data, "test", device, size=c.size)
-
-
-def _picture(trainer: Trainer, folder: Path) -> None:
-    x = trainer.sample()
-    if trainer.world.main:
-        from minidiff.plots import save_image
-
-        save_image(x, folder / f"samples-{trainer.steps_done:09d}.png", scale=2)
 
 
 def _stop_if_diverged(report: dict[str, Any], n: int, folder: Path | None) -> None:
@@ -219,10 +171,6 @@ def _stop_if_diverged(report: dict[str, Any], n: int, folder: Path | None) -> No
             f"{report['skipped_in_a_row']} steps before step {n}, and the run was stopped{kept} "
             f"(try a lower lr, a longer warmup, or precision = 'fp32')"
         )
-
-
-def _how_to_resume(n: int, folder: Path | None) -> str:
-    return f"stopped and saved at step {n}; repeat the command with --resume to go on (in {folder})"
 
 
 @contextlib.contextmanager

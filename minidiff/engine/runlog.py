@@ -1,4 +1,4 @@
-"""What a training run tells: sums kept on the device, a progress bar, a JSONL file, TensorBoard."""
+"""Chapter 6: what a training run tells, by sums on the device, a bar, a JSONL file, TensorBoard."""
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
-"""One training step, and the state that steps hand on: from a laptop's processor to several GPUs.
+"""Chapters 6 and 15: one training step, and the state it hands on, on a laptop or several GPUs.
 
-`Trainer.step` is the whole of training (Ho et al. 2020, algorithm 1); `minidiff.train` runs it in a
-loop. No step waits for the GPU to report back, and every step draws its randomness from
-(seed, step, rank) alone, so a resumed run is the same run.
+`Trainer.step` is the whole of training (Ho et al. 2020, algorithm 1); `minidiff.train` is the loop.
+No step waits for the GPU to report back, and every step draws its randomness from (seed, step,
+rank) alone, so a resumed run is the same run.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import math
 from collections.abc import Callable, Iterator
@@ -21,9 +22,10 @@ from minidiff.bound import prior_kl
 from minidiff.data.sets import Folder, Images
 from minidiff.denoiser import Denoiser
 from minidiff.engine import checkpoint
-from minidiff.engine.config import TrainConfig, make_model
+from minidiff.engine.config import Loss, Times, TrainConfig, make_model
 from minidiff.engine.distributed import World, copies, fill, shards, whole
 from minidiff.engine.ema import EMA
+from minidiff.engine.guard import step_unless
 from minidiff.engine.runlog import Meter
 from minidiff.losses import loss_gamma, loss_hybrid, loss_simple, loss_vlb
 from minidiff.samplers import ddim
@@ -31,8 +33,13 @@ from minidiff.schedule import Schedule
 from minidiff.spacing import tau
 from minidiff.timesteps import BoundTimes, LossAwareTimes, StratifiedTimes, UniformTimes
 
-LOSSES = {"simple": loss_simple, "gamma": loss_gamma, "vlb": loss_vlb, "hybrid": loss_hybrid}
-TIMES: dict[str, Callable[[Schedule], Any]] = {
+LOSSES: dict[Loss, Callable[..., Tensor]] = {
+    "simple": loss_simple,
+    "gamma": loss_gamma,
+    "vlb": loss_vlb,
+    "hybrid": loss_hybrid,
+}
+TIMES: dict[Times, Callable[[Schedule], Any]] = {
     "uniform": lambda schedule: UniformTimes(schedule.T),
     "stratified": lambda schedule: StratifiedTimes(schedule.T),
     "loss-aware": lambda schedule: LossAwareTimes(schedule.T),
@@ -57,6 +64,9 @@ class Trainer:
                 f"{world.size} x {c.accumulate}"
             )
         self.config, self.world, self.data = c, world, data
+        self.steps_done = 0
+
+        # The model: fresh weights, or those of init.
         torch.manual_seed(c.seed)
         self.model = model or make_model(c, data.shape, len(data.classes))
         if c.init:
@@ -65,52 +75,65 @@ class Trainer:
         self.net: nn.Module = self.model.net
         if c.fsdp and world.size > 1:
             shards(self.net)
-        self.ema = EMA(self.net, c.ema, c.ema_warmup)
+        self.labelled = bool(self.model.num_classes)
+
+        # What learns: the same weights, seen through torch.compile and DDP.
+        wrapped: Any = torch.compile(self.net, mode=c.compile) if c.compile else self.net
+        self.wrapped: Any = wrapped if c.fsdp else copies(wrapped, world)
+        self.learner = Denoiser(
+            self.wrapped, self.model.schedule, self.model.predict, self.model.variance
+        )
+        self.loss = LOSSES[c.loss]
+        self.times = TIMES[c.times](self.model.schedule)
+
+        # What changes the weights.
         self.weights = list(self.net.parameters())  # to walk through the modules once is enough
         self.optimizer: Any = torch.optim.AdamW(
             self.weights, lr=c.lr, betas=c.betas, weight_decay=c.weight_decay, fused=True
         )  # with weight_decay = 0 this is Adam
-        wrapped: Any = torch.compile(self.net, mode=c.compile) if c.compile else self.net
-        self.wrapped: Any = wrapped if c.fsdp else copies(wrapped, world)
-        self.learner = Denoiser(  # the same weights, seen through torch.compile and DDP
-            self.wrapped, self.model.schedule, self.model.predict, self.model.variance
-        )
-        self.times = TIMES[c.times](self.model.schedule)
-        self.loss = LOSSES[c.loss]
-        self.labelled = bool(self.model.num_classes)
         self.precision = best_precision(c.precision, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
+        self.ema = EMA(self.net, c.ema, c.ema_warmup)
+
         self.generator = torch.Generator(device)
         self.meter = Meter(self.model.schedule, device)
-        self.steps_done = 0
 
     def step(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
-        """One step: x0 and t and noise, the loss, its gradient, Adam, the average."""
-        c, parts = self.config, self.config.accumulate
+        """One step of Ho et al.'s algorithm 1, with Adam, and the moving average after it."""
+        c = self.config
+
+        # Chance: every random number of this step follows from (seed, step, rank).
         seed = _mix(c.seed, self.steps_done, self.world.rank)
-        torch.manual_seed(seed)  # dropout
-        self.generator.manual_seed(seed)  # everything else
-        for part in range(parts):
+        torch.manual_seed(seed)  # for dropout
+        self.generator.manual_seed(seed)  # for everything else
+
+        # Gradient: that of the mean of w * loss over the batch, in one part or more.
+        for part in range(c.accumulate):
             x0, labels = next(batches)
             t, w = self.times.sample(len(x0), device=x0.device, generator=self.generator)
             cond = {"labels": labels} if self.labelled else {}
-            with self.sync_gradients(part == parts - 1):
+            with self.sync_gradients(part == c.accumulate - 1):
                 with self.autocast():
                     losses = self.loss(self.learner, x0, t, generator=self.generator, **cond)
                 weighted = w * losses
-                self.scaler.scale(weighted.mean() / parts).backward()
+                self.scaler.scale(weighted.mean() / c.accumulate).backward()
             self.meter.add_losses(t, weighted.detach(), losses.detach())
             if isinstance(self.times, LossAwareTimes):
                 self.times.update(self.world.gather(t), self.world.gather(losses.detach()))
+
+        # Length: a gradient longer than clip_grad is shortened; one that isn't finite is bad.
         self.scaler.unscale_(self.optimizer)
         norm = whole(nn.utils.clip_grad_norm_(self.weights, c.clip_grad or math.inf))
         bad = (~norm.isfinite()).float()
-        self.optimizer.found_inf = bad  # the fused kernel leaves everything as it is if this is 1
+
+        # Descent: one step of the optimizer, or none if the gradient is bad.
         for group in self.optimizer.param_groups:
             group["lr"] = c.lr * self.rate(self.steps_done)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        step_unless(bad, self.optimizer)
         self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.update()
+
+        # Average and account.
         self.ema.update(self.net)
         self.meter.add_step(norm, bad)
         self.steps_done += 1
@@ -207,7 +230,10 @@ class Trainer:
     def load(self, path: Path) -> None:
         """Take up a state saved by another process, or by more or fewer of them."""
         tensors, info = checkpoint.read(path)
-        net = checkpoint.part(tensors, "net/")
+        part = functools.partial(checkpoint.part, tensors)
+
+        # Refuse the state of another network, or of another process of noising and learning.
+        net = part("net/")
         checkpoint.check_architecture(self.net, net, path)
         for name, mine in checkpoint.describe(self.model).items():
             if name != "network" and info[name] != mine:
@@ -215,22 +241,28 @@ class Trainer:
                     f"{path} was trained with {name} = {info[name]}, this run has {mine}: resume "
                     "with the old setting, or start anew in another folder"
                 )
+
+        # The weights and their averages.
         for name, value in self.net.state_dict().items():
             fill(value, net[name])
-        self.ema.load_state_dict(checkpoint.part(tensors, "ema/"))
+        self.ema.load_state_dict(part("ema/"))
+
+        # Adam's moments.
         for name, p in self.net.named_parameters():
-            saved = checkpoint.part(tensors, f"adam/{name}/")
+            saved = part(f"adam/{name}/")
             moments = {k: torch.zeros_like(p) for k in saved if k != "step"}
             for k, m in moments.items():
                 fill(m, saved[k])
             if saved:
-                step = saved["step"].to(p.device)
-                self.optimizer.state[p] = {"step": step, **moments}
-        history = checkpoint.part(tensors, "times/")  # none, if t was drawn in another way so far
+                self.optimizer.state[p] = {"step": saved["step"].to(p.device), **moments}
+
+        # Where the run was.
+        history = part("times/")  # none, if t was drawn in another way so far
         if isinstance(self.times, LossAwareTimes) and history:
             self.times.load_state_dict(history)
+        if info["scaler"]:
+            self.scaler.load_state_dict(info["scaler"])
         self.meter.skipped.copy_(tensors["skipped"])
-        self.scaler.load_state_dict(info["scaler"]) if info["scaler"] else None
         self.steps_done = info["step"]
 
 

@@ -1,4 +1,4 @@
-"""The blocks of the papers' U-Net: time features, norm, residual block, attention, resampling.
+"""Chapter 5: the blocks of the papers' U-Net, from the features of time to attention.
 
 Every stage of the network is called as `stage(x, emb)` with x (B, C, H, W) and emb (B, E), the
 embedding of time (and class) after its activation: the U-Net is then three plain loops.
@@ -7,12 +7,13 @@ embedding of time (and class) after its activation: the U-Net is then three plai
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-TIME_FEATURES = ("sinusoidal", "iddpm", "learned", "random")
+TimeKind = Literal["sinusoidal", "iddpm", "learned", "random"]
 
 
 def sinusoidal(t: Tensor, width: int) -> Tensor:

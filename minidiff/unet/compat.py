@@ -1,4 +1,4 @@
-"""The same network in other files: diffusers' `UNet2DModel` and the PyTorch port behind DDIM.
+"""Chapter 5: the same network in the files of diffusers and of the PyTorch port behind DDIM.
 
 `*_from_*` build and fill a UNet from (config, state dict), `*_to_*` go back bit for bit. What does
 not fit is refused whole, with the list of what is wrong. The names are in `names.py`.

@@ -1,13 +1,15 @@
-"""What determines a U-Net, and what a U-Net accepts: the configuration and its checks."""
+"""Chapter 5: what determines a U-Net, the networks of the papers, and what a U-Net accepts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
-from minidiff.unet.blocks import TIME_FEATURES
+from minidiff.settings import Amount, Count, Natural, Range, Share, check_fields
+from minidiff.unet.blocks import TimeKind
 
 
 @dataclass(frozen=True)
@@ -30,32 +32,36 @@ class UNetConfig:
     (32, 16, 8, 4)
     """
 
-    size: int = 32
-    in_channels: int = 3
-    out_channels: int = 3
-    width: int = 128
-    mults: tuple[int, ...] = (1, 2, 2, 2)
-    blocks: int = 2
-    attention: tuple[int, ...] = (16,)
-    linear_attention: tuple[int, ...] = ()
-    head_dim: int | None = None
-    dropout: float = 0.1
-    groups: int = 32
-    eps: float = 1e-6
+    size: Count = 32
+    in_channels: Count = 3
+    out_channels: Count = 3
+    width: Annotated[int, Range(4)] = 128
+    mults: tuple[Count, ...] = (1, 2, 2, 2)
+    blocks: Count = 2
+    attention: tuple[Count, ...] = (16,)
+    linear_attention: tuple[Count, ...] = ()
+    head_dim: Count | None = None
+    dropout: Share = 0.1
+    groups: Count = 32
+    eps: Amount = 1e-6
     scale_shift: bool = False
     symmetric: bool = False
-    time: str = "sinusoidal"
+    time: TimeKind = "sinusoidal"
     clock: float | tuple[float, ...] = 1.0
-    num_classes: int = 0
-    label_dropout: float = 0.1
+    num_classes: Natural = 0
+    label_dropout: Share = 0.1
     self_cond: bool = False
-    start: str = "ddpm"
+    start: Literal["ddpm", "torch"] = "ddpm"
 
     def __post_init__(self) -> None:
-        for name in ("mults", "attention", "linear_attention", "clock"):  # JSON has lists
-            if isinstance(value := getattr(self, name), list):
-                object.__setattr__(self, name, tuple(value))
-        self._check_numbers()
+        check_fields(self)
+        if not self.mults:
+            raise ValueError("mults must have one number for each level, got none")
+        if self.width % 2:
+            raise ValueError(
+                f"width must be even (time is told by width/2 sines and width/2 cosines), "
+                f"got {self.width}"
+            )
         if self.size % self.stride:
             raise ValueError(
                 f"size must be a multiple of {self.stride} ({len(self.mults)} levels halve it "
@@ -77,48 +83,16 @@ class UNetConfig:
                 raise ValueError(
                     f"a level has {channels} channels, not a multiple of head_dim={self.head_dim}"
                 )
-        if self.start not in ("ddpm", "torch"):
-            raise ValueError(f'start must be "ddpm" or "torch", got {self.start!r}')
-        if self.time not in TIME_FEATURES:
-            raise ValueError(f"time must be one of {TIME_FEATURES}, got {self.time!r}")
-        if not isinstance(self.clock, (int, float)) and (
-            not isinstance(self.clock, tuple) or len(self.clock) < 2
-        ):
+        if isinstance(self.clock, tuple) and len(self.clock) < 2:
             raise ValueError(
                 "clock must be a number, or a tuple with one number for each t, such as "
-                f"tuple(schedule.log_snr[1:].tolist()); got {type(self.clock).__name__}"
+                f"tuple(schedule.log_snr[1:].tolist()); got {self.clock}"
             )
         if self.time in ("learned", "random") and self.clock == 1.0:
             raise ValueError(
                 f"time={self.time!r} needs an input of order one: clock=1/T feeds t/T, "
                 f"clock=tuple(schedule.log_snr[1:].tolist()) the log-SNR; clock=1.0 feeds 0..T-1"
             )
-
-    def _check_numbers(self) -> None:
-        for name in ("mults", "attention", "linear_attention"):
-            if not isinstance(value := getattr(self, name), tuple):
-                raise ValueError(f"{name} must be a tuple, such as ({value},), got {value!r}")
-        if not self.mults:
-            raise ValueError("mults must have one number for each level, got none")
-        counts = {
-            "mults": min(self.mults),
-            "head_dim": 1 if self.head_dim is None else self.head_dim,
-        }
-        for name in ("size", "in_channels", "out_channels", "width", "blocks", "groups"):
-            counts[name] = getattr(self, name)
-        for name, value in counts.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number from 1 up, got {value!r}")
-        if self.width % 2 or self.width < 4:
-            raise ValueError(
-                f"width must be even, from 4 up (time is told by width/2 sines and width/2 "
-                f"cosines), got {self.width}"
-            )
-        if not isinstance(self.num_classes, int) or self.num_classes < 0:
-            raise ValueError(f"num_classes must be 0 (none) or more, got {self.num_classes!r}")
-        for name in ("dropout", "label_dropout"):
-            if not 0 <= (value := getattr(self, name)) <= 1:
-                raise ValueError(f"{name} is a probability, in 0..1, got {value!r}")
 
     @property
     def stride(self) -> int:
@@ -129,6 +103,45 @@ class UNetConfig:
     def sizes(self) -> tuple[int, ...]:
         """The image size of each level, from the top."""
         return tuple(self.size // 2**i for i in range(len(self.mults)))
+
+
+Preset = Literal["cifar10", "iddpm_cifar10", "digits", "fashion", "celeba64", "lsun256"]
+PRESETS: dict[Preset, UNetConfig] = {  # built by the methods of UNet that are called alike
+    "cifar10": UNetConfig(),
+    "iddpm_cifar10": UNetConfig(
+        out_channels=6,
+        blocks=3,
+        attention=(16, 8),
+        head_dim=64,
+        dropout=0.3,
+        eps=1e-5,
+        scale_shift=True,
+        symmetric=True,
+        time="iddpm",
+        clock=1000 / 4000,
+    ),
+    "digits": UNetConfig(
+        size=8,
+        in_channels=1,
+        out_channels=1,
+        width=32,
+        mults=(1, 1),
+        blocks=1,
+        attention=(4,),
+        groups=8,
+    ),
+    "fashion": UNetConfig(
+        size=28,
+        in_channels=1,
+        out_channels=1,
+        width=32,
+        mults=(1, 2, 2),
+        attention=(7,),
+        groups=8,
+    ),
+    "celeba64": UNetConfig(size=64, mults=(1, 2, 2, 2, 4)),
+    "lsun256": UNetConfig(size=256, mults=(1, 1, 2, 2, 4, 4), dropout=0.0),
+}
 
 
 def check_inputs(

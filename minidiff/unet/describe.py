@@ -1,4 +1,4 @@
-"""The U-Net as a table: what each stage puts out, how many parameters it has, what it costs."""
+"""Chapter 5: the U-Net as a table, each stage with its output, its parameters and its cost."""
 
 from __future__ import annotations
 

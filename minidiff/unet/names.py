@@ -1,4 +1,4 @@
-"""The names of the U-Net's parameters here, in diffusers, and in the PyTorch port behind DDIM.
+"""Chapter 5: the names of the U-Net's parameters here, in diffusers, and in DDIM's port.
 
 One table, read in both directions; `compat.py` is what users call.
 """

@@ -1,8 +1,8 @@
-"""The U-Net of DDPM (Ho et al. 2020, appendix B) and of its successors, from one configuration.
+"""Chapter 5: the U-Net of DDPM and of its successors, from one configuration.
 
-Down: each level has `blocks` stages and halves the image. Up: `blocks + 1` stages, each joined with
-the output that the way down left at the same place. Equal weight for weight to the public
-implementations (`compat.py` maps the names).
+Ho et al. 2020, appendix B. Down: each level has `blocks` stages and halves the image. Up:
+`blocks + 1` stages, each joined with the output that the way down left at the same place. Equal
+weight for weight to the public implementations (`compat.py` maps the names).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from minidiff.unet.blocks import (
     TimeFeatures,
     Upsample,
 )
-from minidiff.unet.config import UNetConfig, check_inputs
+from minidiff.unet.config import PRESETS, UNetConfig, check_inputs
 from minidiff.unet.describe import Row, rows, table
 
 __all__ = ["UNet", "UNetConfig"]
@@ -169,64 +169,32 @@ class UNet(nn.Module):
     @classmethod
     def cifar10(cls, **changes: Any) -> UNet:
         """DDPM's CIFAR-10 network: 35,746,307 parameters, attention at 16×16 and in the middle."""
-        return cls(replace(UNetConfig(), **changes))
+        return cls(replace(PRESETS["cifar10"], **changes))
 
     @classmethod
     def iddpm_cifar10(cls, **changes: Any) -> UNet:
         """IDDPM's (T = 4000; learned Σ, so twice the output channels): 52,546,438 parameters."""
-        config = UNetConfig(
-            out_channels=6,
-            blocks=3,
-            attention=(16, 8),
-            head_dim=64,
-            dropout=0.3,
-            eps=1e-5,
-            scale_shift=True,
-            symmetric=True,
-            time="iddpm",
-            clock=1000 / 4000,
-        )
-        return cls(replace(config, **changes))
+        return cls(replace(PRESETS["iddpm_cifar10"], **changes))
 
     @classmethod
     def digits(cls, **changes: Any) -> UNet:
         """8×8 grey digits, small enough to train on a processor in minutes: 284,513 parameters."""
-        config = UNetConfig(
-            size=8,
-            in_channels=1,
-            out_channels=1,
-            width=32,
-            mults=(1, 1),
-            blocks=1,
-            attention=(4,),
-            groups=8,
-        )
-        return cls(replace(config, **changes))
+        return cls(replace(PRESETS["digits"], **changes))
 
     @classmethod
     def fashion(cls, **changes: Any) -> UNet:
         """28×28 (or 32×32) grey images: MNIST, Fashion-MNIST, KMNIST."""
-        config = UNetConfig(
-            size=28,
-            in_channels=1,
-            out_channels=1,
-            width=32,
-            mults=(1, 2, 2),
-            attention=(7,),
-            groups=8,
-        )
-        return cls(replace(config, **changes))
+        return cls(replace(PRESETS["fashion"], **changes))
 
     @classmethod
     def celeba64(cls, **changes: Any) -> UNet:
         """DDIM's network for 64×64 CelebA."""
-        return cls(replace(UNetConfig(size=64, mults=(1, 2, 2, 2, 4)), **changes))
+        return cls(replace(PRESETS["celeba64"], **changes))
 
     @classmethod
     def lsun256(cls, **changes: Any) -> UNet:
         """DDPM's network for 256×256 LSUN and CelebA-HQ."""
-        config = UNetConfig(size=256, mults=(1, 1, 2, 2, 4, 4), dropout=0.0)
-        return cls(replace(config, **changes))
+        return cls(replace(PRESETS["lsun256"], **changes))
 
 
 def _full_precision(x: Tensor) -> contextlib.AbstractContextManager[Any]:
