@@ -130,7 +130,7 @@ __all__ = [
     "weights_vlb",
 ]
 
-_ROOMS = ("compat", "data", "features", "metrics", "plots", "toy")
+_ROOMS = ("book", "compat", "data", "features", "metrics", "plots", "toy")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,3 +1,4 @@
+# @title Set-up: run this first
 # This cell makes the notebook run anywhere. On Colab it installs the book's library (torch stays
 # as Colab has it); everywhere else it only chooses the profile: what your machine can do.
 import importlib.util
