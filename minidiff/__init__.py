@@ -121,6 +121,7 @@ __all__ = [
 
 # Rooms that need more than torch (plots: matplotlib, data: scikit-learn) open when entered.
 _ROOMS = {
+    "book": "minidiff.book",
     "checkpoint": "minidiff.engine.checkpoint",
     "compat": "minidiff.unet.compat",
     "data": "minidiff.data",

@@ -19,10 +19,16 @@ SCRIPT = '''# %% [markdown]
 # %%
 #| tags: setup, hide-input
 #| alt: A rising line.
-#| caption: A line.
-#| label: fig-line
 #| width: 80%
+# @title Names
 double = 2
+
+# %% [markdown]
+# ## Exercises
+#
+# <a id="ex-00-f"></a>
+#
+# ### Exercise 0.1. Twice
 
 # %%
 #| tags: stub
@@ -33,13 +39,19 @@ def f(x):
 # %%
 #| tags: solution
 # @title Solution
-def f(x):
+def solution_f(x):
     return double * x
 
 # %%
 #| tags: check
-assert f(3) == 6
-print("ex-f: correct")
+import minidiff as md
+
+try_solution = False
+
+def tests(f):
+    assert f(3) == 6, "Twice 3 is 6."
+
+md.book.check("0.1", tests, solution_f if try_solution else f)
 '''
 
 
@@ -80,22 +92,22 @@ def printed(text: str):
 
 def test_script_to_notebook() -> None:
     notebook = tool.from_script(SCRIPT)
-    assert [c.cell_type for c in notebook.cells] == ["code", "markdown"] + 4 * ["code"]
-    assert notebook.cells[0].source == tool.BOOTSTRAP
-    assert notebook.cells[1].source == "# A title\n\nText with $x$."
-    assert notebook.cells[2].source == "double = 2"
+    kinds = ["markdown", "code", "code", "markdown"]
+    assert [c.cell_type for c in notebook.cells] == kinds + 3 * ["code"]
+    assert notebook.cells[0].source == "# A title\n\nText with $x$."
+    assert notebook.cells[1].source == tool.BOOTSTRAP
+    assert notebook.cells[2].source == "# @title Names\ndouble = 2"
     assert notebook.cells[2].metadata.tags == ["setup", "hide-input"]
-    assert notebook.cells[2].metadata.mystnb == {
-        "image": {"alt": "A rising line.", "width": "80%"},
-        "figure": {"caption": "A line.", "name": "fig-line"},
-    }
-    assert notebook.cells[4].metadata.tags == ["solution", "hide-cell"]
-    assert notebook.cells[4].metadata.cellView == "form"
+    assert notebook.cells[2].metadata.mystnb == {"image": {"alt": "A rising line.", "width": "80%"}}
+    for folded in (1, 2, 5):  # in JupyterLab, and on Colab
+        assert notebook.cells[folded].metadata.jupyter == {"source_hidden": True}
+        assert notebook.cells[folded].metadata.cellView == "form"
+    assert notebook.cells[5].metadata.tags == ["solution", "hide-cell"]
 
 
 def test_quoted_markdown_needs_no_comment_signs() -> None:
     notebook = tool.from_script('# %% [markdown]\nr"""\n# Title\n\n$\\bar\\alpha$\n"""\n')
-    assert notebook.cells[1].source == "# Title\n\n$\\bar\\alpha$"
+    assert notebook.cells[0].source == "# Title\n\n$\\bar\\alpha$"
 
 
 @pytest.mark.parametrize(
@@ -171,9 +183,9 @@ def test_a_comment_in_a_fence_is_not_a_heading() -> None:
     ("old", "new", "message"),
     [
         ("", "", None),
-        ("raise NotImplementedError", "return 2 * x", "the stub passes"),
-        ("return double * x", "return x", "the solution fails"),
-        ("#| tags: setup, hide-input", "#| tags: hide-input", "the solution fails"),
+        ("raise NotImplementedError", "return 2 * x", "the stub is not called unsolved"),
+        ("return double * x", "return x", "the solution is refused"),
+        ("#| tags: setup, hide-input", "#| tags: hide-input", "the solution is refused"),
     ],
 )
 def test_exercises_are_proven(tmp_path: Path, old: str, new: str, message: str | None) -> None:
@@ -185,11 +197,29 @@ def test_exercises_are_proven(tmp_path: Path, old: str, new: str, message: str |
 
 
 def test_executing_stores_the_normal_form(tmp_path: Path) -> None:
-    path = tmp_path / "x.ipynb"
+    path = tmp_path / "00_x.ipynb"
     tool.write(tool.from_script(SCRIPT), path)
     tool.execute(path)
     assert list(tool.problems(path)) == []
-    assert "ex-f: correct" in path.read_text()
+    assert "Exercise 0.1: not solved yet" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("raise NotImplementedError", "not solved yet"),
+        ("return x * x", "not yet right. Twice 3 is 6."),
+        ("return x + None", "stopped with TypeError"),
+        ("return x + x", "correct"),
+    ],
+)
+def test_running_all_keeps_the_readers_answer_and_its_verdict(
+    tmp_path: Path, answer: str, said: str
+) -> None:
+    path = tmp_path / "00_x.ipynb"
+    tool.write(tool.from_script(SCRIPT.replace("raise NotImplementedError", answer)), path)
+    tool.execute(path)  # reaches the end, with the solution's cell run
+    assert f"Exercise 0.1: {said}" in path.read_text()
 
 
 def test_times_of_other_notebooks_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

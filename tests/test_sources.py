@@ -1,12 +1,12 @@
 """The maps in book/ lead somewhere: every reference of their pages has a target."""
 
-import json
 import os
 import re
 from functools import cache
 from pathlib import Path
 
 import pytest
+import references
 
 import minidiff as md
 
@@ -19,23 +19,16 @@ DOCUMENTS = {
     "ddim_review_full.md": 4,
     "ddim_review_intro.md": 3,
 }
-# Labels as MyST writes them: before a heading, behind display maths, in a directive, on a figure.
-LABEL = re.compile(r"^\(([\w-]+)\)=$|\$\$ \(([\w-]+)\)$|^\s*:(?:label|name): ([\w-]+)$", flags=re.M)
+# Labels of the pages, as MyST writes them before a heading.
+LABEL = re.compile(r"^\(([\w-]+)\)=$", flags=re.M)
 REFERENCE = re.compile(r"\{(doc|ref|eq|numref|prf:ref|py:\w+)\}`([^`<]+)`")
 
 
 @cache
 def labels() -> set[str]:
-    found: set[str] = set()
-    for path in (ROOT / "notebooks").glob("*.ipynb"):
-        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-            figure = cell["metadata"].get("mystnb", {}).get("figure", {})
-            found |= {figure["name"]} if "name" in figure else set()
-            text = "".join(cell["source"]) if cell["cell_type"] == "markdown" else ""
-            found |= {name for match in LABEL.findall(text) for name in match if name}
+    found = set(references.labels())
     for path in (ROOT / "book").glob("*.md"):
-        text = path.read_text(encoding="utf-8")
-        found |= {name for match in LABEL.findall(text) for name in match if name}
+        found |= set(LABEL.findall(path.read_text(encoding="utf-8")))
     return found
 
 

@@ -1,3 +1,4 @@
+# @title Set-up: run this first
 # This cell makes the notebook run anywhere. On Colab it installs the book's library, of the version
 # that this notebook belongs to (torch stays as Colab has it); everywhere else it only chooses the
 # profile: what your machine can do.
@@ -35,4 +36,3 @@ if PROFILE not in ("cpu", "gpu"):
 if IN_COLAB and not GPU:
     print("No GPU is on. Everything here runs without one, at a smaller size. To switch one on:")
     print("Runtime > Change runtime type > T4 GPU > Save, then Runtime > Run all.")
-print(f"MINIDIFF_PROFILE={PROFILE}")

@@ -13,7 +13,9 @@ CONTRIBUTING.md explains the script format and the rules.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
+import io
 import json
 import os
 import re
@@ -21,13 +23,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nbformat
+import references
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -42,6 +45,7 @@ METADATA = {
 }
 MAX_BYTES = 1_000_000
 TIMEOUT = 600  # seconds for one cell
+FOLDED = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 IMAGES = ("image/png", "image/jpeg", "image/svg+xml", "image/gif")
 ABSOLUTE_PATH = re.compile(
     r"(?<![\w/.:])/(?:home|root|tmp|work|Users|content|opt)/\w|\b[A-Z]:\\Users\\"
@@ -62,7 +66,7 @@ def text_of(value: str | list[str]) -> str:
 
 def from_script(script: str) -> NotebookNode:
     """A notebook from a percent script: `# %%`, `# %% [markdown]`, and `#| key: value` lines."""
-    cells = [new_code_cell(BOOTSTRAP, metadata={"tags": ["remove-cell"]})]
+    cells = []
     head, *blocks = re.split(r"^# %%", script, flags=re.MULTILINE)
     if head.strip():
         raise ValueError(f"text before the first '# %%' line: {head.strip()[:60]!r}")
@@ -76,6 +80,7 @@ def from_script(script: str) -> NotebookNode:
             )
         else:
             cells.append(code_cell(body.strip("\n")))
+    cells.insert(1, new_code_cell(BOOTSTRAP, metadata={"tags": ["remove-cell"]}))
     return normalise(new_notebook(cells=cells))
 
 
@@ -99,41 +104,32 @@ def code_cell(body: str) -> NotebookNode:
     if options.get("tags"):
         metadata["tags"] = [tag.strip() for tag in options["tags"].split(",")]
     image = {key: options[key] for key in ("alt", "width") if key in options}
-    figure = {
-        new: options[key]
-        for key, new in (("caption", "caption"), ("label", "name"))
-        if key in options
-    }
-    mystnb = {key: value for key, value in (("image", image), ("figure", figure)) if value}
-    if mystnb:
-        metadata["mystnb"] = mystnb
-    unknown = set(options) - {"tags", "alt", "width", "caption", "label"}
+    if image:
+        metadata["mystnb"] = {"image": image}
+    unknown = set(options) - {"tags", "alt", "width"}
     if unknown:
-        raise ValueError(
-            f"unknown '#|' options {sorted(unknown)}: tags, alt, caption, label, width exist"
-        )
+        raise ValueError(f"unknown '#|' options {sorted(unknown)}: tags, alt, width exist")
     return new_code_cell("\n".join(lines).strip("\n"), metadata=metadata)
 
 
 def to_script(notebook: NotebookNode) -> str:
     """The percent script of a notebook (without its bootstrap cell)."""
     blocks = []
-    for cell in notebook.cells[1:]:
+    for cell in notebook.cells:
         source = text_of(cell.source)
+        if source == BOOTSTRAP:
+            continue
         if cell.cell_type == "markdown":
             commented = "\n".join(f"# {line}".rstrip() for line in source.split("\n"))
             blocks.append(f"# %% [markdown]\n{commented}\n")
             continue
-        mystnb = cell.metadata.get("mystnb", {})
-        image, figure = mystnb.get("image", {}), mystnb.get("figure", {})
+        image = cell.metadata.get("mystnb", {}).get("image", {})
         written = [
             tag for tag in tags(cell) if not (tag == "hide-cell" and "solution" in tags(cell))
         ]
         options = {
             "tags": ", ".join(written),
             "alt": image.get("alt"),
-            "caption": figure.get("caption"),
-            "label": figure.get("name"),
             "width": image.get("width"),
         }
         lines = [f"#| {key}: {value}" for key, value in options.items() if value]
@@ -156,14 +152,15 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
             metadata["tags"] = list(dict.fromkeys(tags(cell)))
         if cell.metadata.get("mystnb"):
             metadata["mystnb"] = cell.metadata["mystnb"]
-        if "solution" in tags(cell):  # folded on the site, in JupyterLab and on Colab
+        if "solution" in tags(cell):
             metadata["tags"] = ["solution", "hide-cell"]
-            metadata["jupyter"] = {"source_hidden": True}
-            metadata["cellView"] = "form"
             metadata["mystnb"] = {
                 "code_prompt_show": "Show the solution",
                 "code_prompt_hide": "Hide the solution",
             }
+        if FOLDED & set(metadata.get("tags", [])):  # in JupyterLab and on Colab as on the site
+            metadata["jupyter"] = {"source_hidden": True}
+            metadata["cellView"] = "form"
         if cell.cell_type == "markdown":
             new = new_markdown_cell(source, metadata=metadata)
         else:
@@ -173,7 +170,7 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
                 source,
                 metadata=metadata,
                 execution_count=count if executed else None,
-                outputs=normal_outputs(cell.outputs, count),
+                outputs=normal_outputs(cell.outputs, count, alternative(cell)),
             )
         digest = hashlib.sha1(source.encode()).hexdigest()[:8]
         seen[digest] = seen.get(digest, 0) + 1
@@ -182,7 +179,11 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
     return new_notebook(cells=cells, metadata=METADATA)
 
 
-def normal_outputs(outputs: list[NotebookNode], count: int) -> list[NotebookNode]:
+def alternative(cell: NotebookNode) -> str:
+    return str(cell.metadata.get("mystnb", {}).get("image", {}).get("alt", ""))
+
+
+def normal_outputs(outputs: list[NotebookNode], count: int, alt: str) -> list[NotebookNode]:
     kept: list[NotebookNode] = []
     for output in outputs:
         output = NotebookNode(json.loads(json.dumps(output)))
@@ -201,8 +202,10 @@ def normal_outputs(outputs: list[NotebookNode], count: int) -> list[NotebookNode
                 for mime, data in output.metadata.items()
                 if isinstance(data, dict) and data.get("alt")
             }
-            if any(mime in output.data for mime in IMAGES):
+            for mime in set(IMAGES) & set(output.data):
                 output.data["text/plain"] = "<image>"
+                if alt:  # where nbconvert looks for it
+                    output.metadata[mime] = {"alt": alt}
             if output.output_type == "execute_result":
                 output.execution_count = count
         kept.append(nbformat.from_dict(output))
@@ -221,6 +224,8 @@ def execute(path: Path) -> float:
     """Run one notebook from an empty folder, store its outputs, return the seconds it took."""
     subprocess.run([sys.executable, "-m", "ruff", "format", "-q", str(path)], check=True)
     notebook = nbformat.read(path, as_version=4)
+    known = references.labels() | references.numbered(notebook, path.stem)
+    references.update(notebook, path.stem, known)
     with tempfile.TemporaryDirectory() as empty:
         resources = {"metadata": {"path": empty}}
         client = NotebookClient(
@@ -248,11 +253,12 @@ def problems(path: Path) -> Iterator[str]:
     notebook = nbformat.reads(raw, as_version=4)
     if len(raw.encode()) > MAX_BYTES:
         yield f"is {len(raw.encode()) / 1e6:.2f} MB, more than {MAX_BYTES / 1e6:.0f} MB"
-    if not notebook.cells or text_of(notebook.cells[0].source) != BOOTSTRAP:
-        yield "does not begin with tools/bootstrap_cell.py"
+    if len(notebook.cells) < 2 or text_of(notebook.cells[1].source) != BOOTSTRAP:
+        yield "must have tools/bootstrap_cell.py as its second cell, behind title and question"
     if raw != nbformat.writes(normalise(notebook)) + "\n":
         yield "is not in the normal form: `python tools/notebooks.py run` writes it"
     yield from heading_problems(notebook)
+    yield from references.problems(notebook, path.stem, references.labels())
     for number, cell in enumerate(notebook.cells):
         where = f"cell {number} ({text_of(cell.source).strip()[:40]!r})"
         yield from (f"{where} {problem}" for problem in cell_problems(cell))
@@ -287,7 +293,7 @@ def cell_problems(cell: NotebookNode) -> Iterator[str]:
         yield "uses a tqdm widget: `from tqdm import tqdm` works everywhere"
     if source.strip() and cell.execution_count is None:
         yield "was not executed"
-    alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+    alt = alternative(cell)
     pictures = 0
     printed = False
     for output in cell.outputs:
@@ -323,58 +329,59 @@ def exercise_problems(notebook: NotebookNode) -> Iterator[str]:
     if order != ["stub", "solution", "check"] * (len(order) // 3):
         yield f"has exercise cells in the order {order}: each needs stub, solution, check"
     for cell in notebook.cells:
-        if "check" in tags(cell) and "correct" not in "".join(
-            o.get("text", "") for o in cell.outputs
-        ):
-            yield f"has a check cell that did not print 'correct': {text_of(cell.source)[:50]!r}"
-        if "solution" in tags(cell) and not text_of(cell.source).startswith("# @title"):
-            yield "has a solution cell without a '# @title' line, so that Colab cannot fold it"
+        printed = "".join(text_of(o.get("text", "")) for o in cell.get("outputs", []))
+        if "check" in tags(cell) and "not solved yet" not in printed:
+            yield f"has a check that did not print 'not solved yet': {text_of(cell.source)[:50]!r}"
+        if FOLDED & set(tags(cell)) and not text_of(cell.source).startswith("# @title "):
+            yield f"has a folded cell without a '# @title' line: {text_of(cell.source)[:50]!r}"
 
 
 # -- exercises ----------------------------------------------------------------------------------
 
 
-def exercise_failures(path: Path) -> Iterator[str]:
-    """Run setup cells, then every stub (its check must fail) and solution (it must pass)."""
+class Exercise(NamedTuple):
+    """An exercise as a reader meets it: what its check says of the stub and of the solution."""
+
+    label: str
+    tests: Callable[[Any], None]  # raises AssertionError with the message that readers see
+    solution: Any
+    unsolved: str
+    solved: str
+    names: dict[str, Any]  # what the cells before it have defined
+
+
+def exercises(path: Path) -> Iterator[Exercise]:
+    """Run the cells that exercises need, and every exercise with its stub and its solution."""
     import matplotlib
 
     matplotlib.use("agg")
-    notebook = nbformat.read(path, as_version=4)
     names: dict[str, Any] = {"__name__": "__main__"}
 
-    def run(cell: NotebookNode) -> None:
-        exec(compile(text_of(cell.source), f"{path.name}[{cell.id}]", "exec"), names)
+    def run(source: str) -> str:
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(compile(source, path.name, "exec"), names)
+        return printed.getvalue()
 
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    if not any("check" in tags(cell) for cell in cells):
-        return
-    run(cells[0])
-    stub = solution = None
-    for cell in cells:
-        if "setup" in tags(cell):
-            run(cell)
-        elif "stub" in tags(cell):
-            stub = cell
-        elif "solution" in tags(cell):
-            solution = cell
+    label = ""
+    for cell in nbformat.read(path, as_version=4).cells:
+        source = text_of(cell.source)
+        if cell.cell_type == "markdown":
+            label = [label, *re.findall(r'<a id="(ex-[\w-]+)"></a>', source)][-1]
+        elif source == BOOTSTRAP or {"setup", "stub", "solution"} & set(tags(cell)):
+            run(source)
         elif "check" in tags(cell):
-            if stub is None or solution is None:
-                raise ValueError(f"{path.name}: a check cell comes before its stub and solution")
-            title = next(
-                (line for line in text_of(stub.source).split("\n") if line.startswith("def ")), ""
-            )
-            try:
-                run(stub)
-                run(cell)
-            except Exception:
-                pass
-            else:
-                yield f"{title!r}: the stub passes its check, so the check proves nothing"
-            try:
-                run(solution)
-                run(cell)
-            except Exception as error:
-                yield f"{title!r}: the solution fails its check: {type(error).__name__}: {error}"
+            unsolved = run(source)
+            solved = run(source.replace("try_solution = False", "try_solution = True"))
+            (solution,) = re.findall(r"\b(\w+) if try_solution else", source)
+            yield Exercise(label, names["tests"], names[solution], unsolved, solved, names)
+
+
+def exercise_failures(path: Path) -> Iterator[str]:
+    for exercise in exercises(path):
+        if not exercise.unsolved.endswith("not solved yet\n"):
+            yield f"{exercise.label}: the stub is not called unsolved: {exercise.unsolved!r}"
+        if not exercise.solved.endswith("correct\n"):
+            yield f"{exercise.label}: the solution is refused: {exercise.solved!r}"
 
 
 # -- command line -------------------------------------------------------------------------------

@@ -21,15 +21,10 @@ async ({ name, names, start, site, book }) => {
   function unfold() {
     const solutions = [];
     let exercise = null;
-    for (const element of article.querySelectorAll(".exercise, .solution, .tag_solution, details")) {
+    for (const element of article.querySelectorAll(".exercise, details.solution, .tag_solution, details")) {
       if (element.matches(".exercise")) {
         exercise = element;
-      } else if (element.matches(".solution")) {
-        const title = element.querySelector(".admonition-title");
-        element.querySelectorAll("button").forEach(button => button.remove());
-        solutions.push([[...title.childNodes], [...element.children].filter(e => e !== title)]);
-        element.remove();
-      } else if (element.matches(".tag_solution")) {
+      } else if (element.matches("details.solution, .tag_solution")) {
         const title = exercise.querySelector(".admonition-title").textContent.trim();
         const link = make("a", { href: "#" + exercise.id, textContent: title });
         solutions.push([["Solution to ", link], [...element.querySelectorAll("details > :not(summary)")]]);

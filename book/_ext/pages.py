@@ -6,9 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from docutils.statemachine import StringList
 from PIL import Image
-from sphinx_proof.directive import ProofDirective
 
 WIDE = 500  # pixels: the letters of figures above this can't be read where they must fit a phone
 
@@ -47,16 +45,6 @@ def picture(tag: str, files: dict[str, Path]) -> str:
         '<span class="wide-figure pst-scrollable-table-container" role="group" '
         f'aria-label="Wide figure" style="--drawn: {width}px">{tag}</span>'
     )
-
-
-class Proof(ProofDirective):
-    """A proof that may begin with a list: the word "Proof." stands before it, not in it."""
-
-    def run(self) -> list[Any]:
-        """Put two empty lines in front of a list: the word comes into the first."""
-        if re.match(r"\d+\. ", self.content[0]):
-            self.content.insert(0, StringList(["", ""], self.content.source(0)))
-        return super().run()
 
 
 # -- the API page -------------------------------------------------------------------------------
@@ -149,8 +137,6 @@ def short_signature(
 
 def setup(app: Any) -> dict[str, bool]:
     """Sphinx calls this."""
-    app.setup_extension("sphinx_proof")
-    app.add_directive_to_domain("prf", "proof", Proof, override=True)
     app.connect("config-inited", without_address)
     app.connect("source-read", fill)
     app.connect("autodoc-process-docstring", plain_docstring)
