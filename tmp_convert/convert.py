@@ -262,7 +262,7 @@ def has_picture(cell) -> bool:
 def plain(notebook, stem: str):
     cells, name = [], ""
     old = list(notebook.cells)
-    assert "REPOSITORY" in old[0].source, "the first cell should be the bootstrap cell"
+    assert "IN_COLAB" in old[0].source
     bootstrap = new_code_cell(tool.BOOTSTRAP, metadata={"tags": ["remove-cell"]})
     bootstrap.execution_count = 1
     bootstrap.outputs = old[0].outputs
