@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 BOOKOPTS ?=
 # make PINS= installs the newest versions that requirements.txt allows
 PINS ?= -c constraints.txt
-MATHEMATICS := minidiff/*.py $(wildcard $(patsubst minidiff/%.py,tests/test_%.py,$(wildcard minidiff/*.py)))
+MATHEMATICS := minidiff/*.py tests/test_equations.py $(wildcard $(patsubst minidiff/%.py,tests/test_%.py,$(wildcard minidiff/*.py)))
 # a backend chosen outside would keep figures out of the notebooks
 unexport MPLBACKEND
 

@@ -1,4 +1,4 @@
-"""What the book's notebooks need and a program does not: showing source, checking exercises."""
+"""All chapters: what notebooks need and programs do not, showing source and checking exercises."""
 
 from __future__ import annotations
 
