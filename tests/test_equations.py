@@ -54,7 +54,7 @@ EQUATIONS = {
     },
 }
 ALGORITHMS = {1: "loss_simple", 2: "ancestral"}  # of Ho et al.: training, sampling
-CHAPTERS = r"(Chapter \d+|Chapters \d+(, \d+)* (and|to) \d+|All chapters|Every chapter's laboratory)"
+CHAPTERS = r"(Chapters? \d+(, \d+)*( (and|to) \d+)?|All chapters|Every chapter's laboratory)"
 MATHEMATICS = sorted(p for p in PACKAGE.glob("*.py") if p.stem not in ("__init__", "__main__"))
 
 
