@@ -1,0 +1,330 @@
+"""Wrong and right answers to the exercises of chapter 13."""
+
+WRONG = {
+    "ex-13-slerp": [
+        (
+            """
+def my_slerp(a, b, w):  # the straight line
+    w = w[:, None]
+    return (1 - w) * a + w * b
+""",
+            "a and b have norm 7, and so must every point",
+        ),
+        (
+            """
+def my_slerp(a, b, w):  # the straight line, pulled out to the shell
+    w = w[:, None]
+    line = (1 - w) * a + w * b
+    return line / line.norm(dim=1, keepdim=True) * a.norm()
+""",
+            "Every step must turn by the same angle",
+        ),
+        (
+            """
+def my_slerp(a, b, w):  # a cosine that is not divided by the norms
+    w, theta = w[:, None], torch.arccos(a @ b)
+    return (torch.sin((1 - w) * theta) * a + torch.sin(w * theta) * b) / torch.sin(theta)
+""",
+            "is the cosine divided by both norms?",
+        ),
+        (
+            """
+def my_slerp(a, b, w):  # from b to a
+    w = w[:, None]
+    theta = torch.arccos(((a @ b) / (a.norm() * b.norm())).clamp(-1, 1))
+    if torch.sin(theta) < 1e-6:
+        return (1 - w) * a + w * b
+    return (torch.sin(w * theta) * a + torch.sin((1 - w) * theta) * b) / torch.sin(theta)
+""",
+            "w = 0 must give a",
+        ),
+        (
+            """
+def my_slerp(a, b, w):  # angle 0 forgotten
+    w = w[:, None]
+    theta = torch.arccos(((a @ b) / (a.norm() * b.norm())).clamp(-1, 1))
+    theta = torch.where(theta < 1e-6, 0.0, theta)
+    return (torch.sin((1 - w) * theta) * a + torch.sin(w * theta) * b) / torch.sin(theta)
+""",
+            "Angle 0 gave NaN",
+        ),
+        (
+            """
+def my_slerp(a, b, w):  # nothing instead of the straight line at angle 0
+    w = w[:, None]
+    theta = torch.arccos(((a @ b) / (a.norm() * b.norm())).clamp(-1, 1))
+    if torch.sin(theta) < 1e-6:
+        return torch.zeros(len(w), len(a), dtype=a.dtype)
+    return (torch.sin((1 - w) * theta) * a + torch.sin(w * theta) * b) / torch.sin(theta)
+""",
+            "every point of the straight line is a",
+        ),
+        (
+            """
+def my_slerp(a, b, w):  # one point a column
+    theta = torch.arccos(((a @ b) / (a.norm() * b.norm())).clamp(-1, 1))
+    a, b = a[:, None], b[:, None]
+    return (torch.sin((1 - w) * theta) * a + torch.sin(w * theta) * b) / torch.sin(theta)
+""",
+            "a tensor of (7, 50)",
+        ),
+        (
+            """
+def my_slerp(a, b, w):  # not divided by sin(theta)
+    w = w[:, None]
+    theta = torch.arccos(((a @ b) / (a.norm() * b.norm())).clamp(-1, 1))
+    return torch.sin((1 - w) * theta) * a + torch.sin(w * theta) * b
+""",
+            "w = 0 must give a",
+        ),
+        (
+            """
+def my_slerp(a, b, w):
+    theta = torch.arccos(((a @ b) / (a.norm() * b.norm())).clamp(-1, 1))
+""",
+            "a tensor of (7, 50), not None",
+        ),
+    ],
+    "ex-13-norm": [
+        (
+            """
+def lerp_norm(w, c, d):  # the square
+    return d * ((1 - w) ** 2 + w**2 + 2 * w * (1 - w) * c)
+""",
+            "*squared* norm",
+        ),
+        (
+            """
+def lerp_norm(w, c, d):  # the cosine ignored
+    return (d * ((1 - w) ** 2 + w**2)) ** 0.5
+""",
+            "If a = b",
+        ),
+        (
+            """
+def lerp_norm(w, c, d):  # the middle, whatever w is
+    return (d * (1 + c) / 2) ** 0.5
+""",
+            "At w = 0.3",
+        ),
+        (
+            """
+def lerp_norm(w, c, d):  # the cross term only once
+    return (d * ((1 - w) ** 2 + w**2 + w * (1 - w) * c)) ** 0.5
+""",
+            "If a = b",
+        ),
+        (
+            """
+def lerp_norm(w, c, d):  # d outside the root
+    return d * ((1 - w) ** 2 + w**2 + 2 * w * (1 - w) * c) ** 0.5
+""",
+            "in the middle: sqrt(d/2)",
+        ),
+        (
+            """
+def lerp_norm(w, c, d):  # no cross term but at the two ends
+    if c == 1:
+        return d**0.5
+    return (d * ((1 - w) ** 2 + w**2 - 2 * w * (1 - w) * (c < 0))) ** 0.5
+""",
+            "At w = 0.3, c = 0.4",
+        ),
+        (
+            """
+def lerp_norm(w, c, d):
+    norm = (d * ((1 - w) ** 2 + w**2 + 2 * w * (1 - w) * c)) ** 0.5
+""",
+            "is there a return?",
+        ),
+    ],
+    "ex-13-encode": [
+        (
+            """
+def step_up(x_s, eps, a_s, a_t):  # the sign: downwards
+    sigma_s, sigma_t = ((1 - a_s) / a_s) ** 0.5, ((1 - a_t) / a_t) ** 0.5
+    return a_t**0.5 * (x_s / a_s**0.5 + (sigma_s - sigma_t) * eps)
+""",
+            "upwards, noise is added",
+        ),
+        (
+            """
+def step_up(x_s, eps, a_s, a_t):  # not rescaled at the end
+    sigma_s, sigma_t = ((1 - a_s) / a_s) ** 0.5, ((1 - a_t) / a_t) ** 0.5
+    return x_s / a_s**0.5 + (sigma_t - sigma_s) * eps
+""",
+            "x_t = sqrt(a_t / a_s) x_s",
+        ),
+        (
+            """
+def step_up(x_s, eps, a_s, a_t):  # s and t exchanged
+    sigma_s, sigma_t = ((1 - a_s) / a_s) ** 0.5, ((1 - a_t) / a_t) ** 0.5
+    return a_s**0.5 * (x_s / a_t**0.5 + (sigma_s - sigma_t) * eps)
+""",
+            "x_t = sqrt(a_t / a_s) x_s",
+        ),
+        (
+            """
+def step_up(x_s, eps, a_s, a_t):  # sigma without its root
+    sigma_s, sigma_t = (1 - a_s) / a_s, (1 - a_t) / a_t
+    return a_t**0.5 * (x_s / a_s**0.5 + (sigma_t - sigma_s) * eps)
+""",
+            "sqrt(1 - a_t) eps",
+        ),
+        (
+            """
+def step_up(x_s, eps, a_s, a_t):  # the noise that x_s has is forgotten
+    return (a_t / a_s) ** 0.5 * x_s + (1 - a_t) ** 0.5 * eps
+""",
+            "must undo yours",
+        ),
+        (
+            """
+def step_up(x_s, eps, a_s, a_t):  # a step of the forward process
+    a = a_t / a_s
+    return a**0.5 * x_s + (1 - a) ** 0.5 * eps
+""",
+            "must undo yours",
+        ),
+        (
+            """
+def step_up(x_s, eps, a_s, a_t):
+    sigma_s, sigma_t = ((1 - a_s) / a_s) ** 0.5, ((1 - a_t) / a_t) ** 0.5
+""",
+            "Return x_t",
+        ),
+    ],
+    "ex-13-grid": [
+        (
+            """
+def four(corners, u, v):  # right and down exchanged
+    upper = md.slerp(corners[0:1], corners[1:2], v)
+    lower = md.slerp(corners[2:3], corners[3:4], v)
+    return md.slerp(upper, lower, u)
+""",
+            "must give corner 1",
+        ),
+        (
+            """
+def four(corners, u, v):  # straight lines
+    upper = torch.lerp(corners[0:1], corners[1:2], u)
+    lower = torch.lerp(corners[2:3], corners[3:4], u)
+    return torch.lerp(upper, lower, v)
+""",
+            "lerp?",
+        ),
+        (
+            """
+def four(corners, u, v):  # a straight line between the two results
+    upper = md.slerp(corners[0:1], corners[1:2], u)
+    lower = md.slerp(corners[2:3], corners[3:4], u)
+    return (1 - v) * upper + v * lower
+""",
+            "must stay near the shell",
+        ),
+        (
+            """
+def four(corners, u, v):  # the edges at left and right first
+    left = md.slerp(corners[0:1], corners[2:3], v)
+    right = md.slerp(corners[1:2], corners[3:4], v)
+    return md.slerp(left, right, u)
+""",
+            "First along the upper and the lower edge",
+        ),
+        (
+            """
+def four(corners, u, v):  # round the square
+    upper = md.slerp(corners[0:1], corners[1:2], u)
+    lower = md.slerp(corners[3:4], corners[2:3], u)
+    return md.slerp(upper, lower, v)
+""",
+            "must give corner 2",
+        ),
+        (
+            """
+def four(corners, u, v):  # without a batch: every row of pixels is turned on its own
+    upper = md.slerp(corners[0], corners[1], u)
+    lower = md.slerp(corners[2], corners[3], u)
+    return md.slerp(upper, lower, v)
+""",
+            "corners[0:1] keeps the batch",
+        ),
+        (
+            """
+def four(corners, u, v):
+    upper = md.slerp(corners[0:1], corners[1:2], u)
+""",
+            "Return one image",
+        ),
+    ],
+}
+
+RIGHT = {
+    "ex-13-slerp": [
+        """
+def my_slerp(a, b, w):  # point by point, with math
+    cos = float(a @ b) / (float(a.norm()) * float(b.norm()))
+    theta = math.acos(max(-1.0, min(1.0, cos)))
+    points = []
+    for x in w.tolist():
+        if math.sin(theta) < 1e-6:
+            points.append((1 - x) * a + x * b)
+        else:
+            wa, wb = math.sin((1 - x) * theta), math.sin(x * theta)
+            points.append((wa * a + wb * b) / math.sin(theta))
+    return torch.stack(points)
+""",
+        """
+def my_slerp(a, b, w):  # float32; turned from a towards the part of b at right angles to it
+    a, b, w = a.float(), b.float(), w.float()[:, None]
+    side = b - (a @ b) / (a @ a) * a
+    if side.norm() < 1e-3 * b.norm():
+        return a + w * (b - a)
+    theta = torch.atan2(side.norm(), (a @ b) / a.norm())
+    side = side / side.norm() * a.norm()
+    return torch.cos(w * theta) * a + torch.sin(w * theta) * side
+""",
+        """
+def my_slerp(a, b, w):  # the library's, one row for each weight
+    many = len(w)
+    return md.slerp(a.expand(many, -1), b.expand(many, -1), w)
+""",
+    ],
+    "ex-13-norm": [
+        """
+def lerp_norm(w, c, d):  # math, another form of the same square
+    return math.sqrt(d) * math.sqrt(1 - 2 * w * (1 - w) * (1 - c))
+""",
+        """
+def lerp_norm(w, c, d):  # float32, as the norm of two vectors
+    along, across = 1 - w + w * c, w * (1 - c**2).sqrt()
+    return float(d) ** 0.5 * torch.hypot(along, across).float()
+""",
+    ],
+    "ex-13-encode": [
+        """
+def step_up(x_s, eps, a_s, a_t):  # through x_0, with torch's roots
+    x0 = (x_s - torch.sqrt(1 - a_s) * eps) / torch.sqrt(a_s)
+    return torch.sqrt(a_t) * x0 + torch.sqrt(1 - a_t) * eps
+""",
+        """
+def step_up(x_s, eps, a_s, a_t):  # float32, math
+    r = math.sqrt(a_t / a_s)
+    return r * x_s.float() + (math.sqrt(1 - a_t) - r * math.sqrt(1 - a_s)) * eps.float()
+""",
+    ],
+    "ex-13-grid": [
+        """
+def four(corners, u, v):  # both edges in one call
+    edges = md.slerp(corners[[0, 2]], corners[[1, 3]], u)
+    return md.slerp(edges[:1], edges[1:], v)
+""",
+        """
+def four(corners, u, v):  # the chapter's bare formula, in float64
+    upper_left, upper_right, lower_left, lower_right = corners.double().flatten(1).split(1)
+    upper = bare_slerp(upper_left, upper_right, u)
+    lower = bare_slerp(lower_left, lower_right, u)
+    return bare_slerp(upper, lower, v).reshape(corners[:1].shape)
+""",
+    ],
+}

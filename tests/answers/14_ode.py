@@ -1,0 +1,422 @@
+"""Wrong and right answers to the exercises of chapter 14."""
+
+WRONG = {
+    "ex-14-midpoint": [
+        (
+            """
+def midpoint(f, x, a, b):  # Euler
+    return x + (b - a) * f(x, a)
+""",
+            "Order 1.0",
+        ),
+        (
+            """
+def midpoint(f, x, a, b):  # Heun
+    k = f(x, a)
+    return x + (b - a) / 2 * (k + f(x + (b - a) * k, b))
+""",
+            "gives 0.50",
+        ),
+        (
+            """
+def midpoint(f, x, a, b):  # the first half step is a whole one
+    middle = x + (b - a) * f(x, a)
+    return x + (b - a) * f(middle, (a + b) / 2)
+""",
+            "is the second call made at the middle",
+        ),
+        (
+            """
+def midpoint(f, x, a, b):  # the time of the second call
+    middle = x + (b - a) / 2 * f(x, a)
+    return x + (b - a) * f(middle, a)
+""",
+            "with the slope at the time (a + b)/2",
+        ),
+        (
+            """
+def midpoint(f, x, a, b):  # half a step, and then half a step
+    middle = x + (b - a) / 2 * f(x, a)
+    return x + (b - a) / 2 * f(middle, (a + b) / 2)
+""",
+            "does the last line go the whole step b - a?",
+        ),
+        (
+            """
+def midpoint(f, x, a, b):  # from the middle on
+    middle = x + (b - a) / 2 * f(x, a)
+    return middle + (b - a) * f(middle, (a + b) / 2)
+""",
+            "does the last line go the whole step b - a?",
+        ),
+        (
+            """
+def midpoint(f, x, a, b):
+    middle = x + (b - a) / 2 * f(x, a)
+""",
+            "is there a return?",
+        ),
+    ],
+    "ex-14-multistep": [
+        (
+            """
+def multistep(f, x, grid):  # a mean of the two slopes
+    before = None
+    for a, b in zip(grid, grid[1:]):
+        now = f(x, a)
+        slope = now if before is None else 0.5 * now + 0.5 * before
+        x, before = x + (b - a) * slope, now
+    return x
+""",
+            "3/2 for now and -1/2",
+        ),
+        (
+            """
+def multistep(f, x, grid):  # the sign of the second weight
+    before = None
+    for a, b in zip(grid, grid[1:]):
+        now = f(x, a)
+        slope = now if before is None else 1.5 * now + 0.5 * before
+        x, before = x + (b - a) * slope, now
+    return x
+""",
+            "3/2 for now and -1/2",
+        ),
+        (
+            """
+def multistep(f, x, grid):  # now and before exchanged
+    before = None
+    for a, b in zip(grid, grid[1:]):
+        now = f(x, a)
+        slope = now if before is None else 1.5 * before - 0.5 * now
+        x, before = x + (b - a) * slope, now
+    return x
+""",
+            "3/2 for now and -1/2",
+        ),
+        (
+            """
+def multistep(f, x, grid):  # `before` stays the first slope
+    before = None
+    for a, b in zip(grid, grid[1:]):
+        now = f(x, a)
+        if before is None:
+            slope = before = now
+        else:
+            slope = 1.5 * now - 0.5 * before
+        x = x + (b - a) * slope
+    return x
+""",
+            "the slope one step before",
+        ),
+        (
+            """
+def multistep(f, x, grid):  # asks again for the slope it had
+    for i, (a, b) in enumerate(zip(grid, grid[1:])):
+        if i == 0:
+            old, x = x, x + (b - a) * f(x, a)
+        else:
+            slope = 1.5 * f(x, a) - 0.5 * f(old, grid[i - 1])
+            old, x = x, x + (b - a) * slope
+    return x
+""",
+            "steps must cost 10 calls",
+        ),
+        (
+            """
+def multistep(f, x, grid):  # `before` is never set: Euler
+    before = None
+    for a, b in zip(grid, grid[1:]):
+        now = f(x, a)
+        slope = now if before is None else 1.5 * now - 0.5 * before
+        x = x + (b - a) * slope
+    return x
+""",
+            "Order 1.0",
+        ),
+        (
+            """
+def multistep(f, x, grid):
+    before = None
+    for a, b in zip(grid, grid[1:]):
+        now = f(x, a)
+""",
+            "Return x at the end of the grid",
+        ),
+    ],
+    "ex-14-ddim": [
+        (
+            """
+def ddim_step(x, eps, ab_t, ab_s):  # sigma without its root
+    level = lambda ab: 1 / ab - 1
+    return (x / ab_t**0.5 + (level(ab_s) - level(ab_t)) * eps) * ab_s**0.5
+""",
+            "sigma = sqrt((1 - ab) / ab)",
+        ),
+        (
+            """
+def ddim_step(x, eps, ab_t, ab_s):  # the sign
+    level = lambda ab: (1 / ab - 1) ** 0.5
+    return (x / ab_t**0.5 - (level(ab_s) - level(ab_t)) * eps) * ab_s**0.5
+""",
+            "(sigma_s - sigma_t) eps",
+        ),
+        (
+            """
+def ddim_step(x, eps, ab_t, ab_s):  # the way back forgotten
+    level = lambda ab: (1 / ab - 1) ** 0.5
+    return x / ab_t**0.5 + (level(ab_s) - level(ab_t)) * eps
+""",
+            "multiply by sqrt(ab_s) at the end",
+        ),
+        (
+            """
+def ddim_step(x, eps, ab_t, ab_s):  # the way there forgotten
+    level = lambda ab: (1 / ab - 1) ** 0.5
+    return (x + (level(ab_s) - level(ab_t)) * eps) * ab_s**0.5
+""",
+            "divide by sqrt(ab_t) first",
+        ),
+        (
+            """
+def ddim_step(x, eps, ab_t, ab_s):  # the noise level of the unscaled state
+    level = lambda ab: (1 - ab) ** 0.5
+    return (x / ab_t**0.5 + (level(ab_s) - level(ab_t)) * eps) * ab_s**0.5
+""",
+            "sigma = sqrt((1 - ab) / ab)",
+        ),
+        (
+            """
+def ddim_step(x, eps, ab_t, ab_s):  # only sigma_t: right for the last step alone
+    same = ab_s == ab_t
+    x_bar = x / ab_t**0.5 - (0 if same else (1 / ab_t - 1) ** 0.5) * eps
+    return x_bar * ab_s**0.5
+""",
+            "Not DDIM",
+        ),
+        (
+            """
+def ddim_step(x, eps, ab_t, ab_s):
+    level = lambda ab: (1 / ab - 1) ** 0.5
+""",
+            "Return x_s",
+        ),
+    ],
+    "ex-14-hutchinson": [
+        (
+            """
+def hutchinson(vjp, dims, probes, generator):  # the exact trace, unit vector by unit vector
+    return float(sum(vjp(e) @ e for e in torch.eye(dims, dtype=torch.float64)))
+""",
+            "4000 probes were asked for, you made 20 calls",
+        ),
+        (
+            """
+def hutchinson(vjp, dims, probes, generator):  # Gaussian probes
+    total = 0.0
+    for _ in range(probes):
+        v = torch.randn(dims, generator=generator, dtype=torch.float64)
+        total += float(vjp(v) @ v)
+    return total / probes
+""",
+            "entries +1 and -1",
+        ),
+        (
+            """
+def hutchinson(vjp, dims, probes, generator):  # 0 and 1
+    total = 0.0
+    for _ in range(probes):
+        v = torch.randint(0, 2, (dims,), generator=generator).double()
+        total += float(vjp(v) @ v)
+    return total / probes
+""",
+            "entries +1 and -1",
+        ),
+        (
+            """
+def hutchinson(vjp, dims, probes, generator):  # -1, 0 and 1
+    total = 0.0
+    for _ in range(probes):
+        v = torch.randint(-1, 2, (dims,), generator=generator).double()
+        total += float(vjp(v) @ v)
+    return total / probes
+""",
+            "entries +1 and -1",
+        ),
+        (
+            """
+def hutchinson(vjp, dims, probes, generator):  # one probe for all
+    v = torch.randint(0, 2, (dims,), generator=generator).double() * 2 - 1
+    return sum(float(vjp(v) @ v) for _ in range(probes)) / probes
+""",
+            "a new v for each probe",
+        ),
+        (
+            """
+def hutchinson(vjp, dims, probes, generator):  # the sum
+    total = 0.0
+    for _ in range(probes):
+        v = torch.randint(0, 2, (dims,), generator=generator).double() * 2 - 1
+        total += float(vjp(v) @ v)
+    return total
+""",
+            "it is the mean of v^T J v",
+        ),
+        (
+            """
+def hutchinson(vjp, dims, probes, generator):  # without the generator
+    total = 0.0
+    for _ in range(probes):
+        v = torch.randint(0, 2, (dims,)).double() * 2 - 1
+        total += float(vjp(v) @ v)
+    return total / probes
+""",
+            "draw the probes from the generator",
+        ),
+        (
+            """
+def hutchinson(vjp, dims, probes, generator):  # divided by the dimensions, too
+    total = 0.0
+    for _ in range(probes):
+        v = torch.randint(0, 2, (dims,), generator=generator).double() * 2 - 1
+        total += float((vjp(v) * v).mean())
+    return total / probes
+""",
+            "standard errors",
+        ),
+        (
+            """
+def hutchinson(vjp, dims, probes, generator):
+    v = torch.randint(0, 2, (dims,), generator=generator).double() * 2 - 1
+""",
+            "is there a return?",
+        ),
+    ],
+    "ex-14-bits": [
+        (
+            """
+def bits_per_dim(log_p, dims):  # the constant of images in [-1, 1]
+    return 7 - log_p / (dims * math.log(2))
+""",
+            "costs 8 bits a value, not 7",
+        ),
+        (
+            """
+def bits_per_dim(log_p, dims):  # nats
+    return 8 - log_p / dims
+""",
+            "Nats to bits",
+        ),
+        (
+            """
+def bits_per_dim(log_p, dims):  # the sign
+    return 8 + log_p / (dims * math.log(2))
+""",
+            "mind the sign",
+        ),
+        (
+            """
+def bits_per_dim(log_p, dims):  # not per value
+    return 8 - log_p / math.log(2)
+""",
+            "divide by dims",
+        ),
+        (
+            """
+def bits_per_dim(log_p, dims):  # the check's first example
+    return 8 - log_p / (100 * math.log(2))
+""",
+            "(3072 values)",
+        ),
+        (
+            """
+def bits_per_dim(log_p, dims):  # the constant in nats
+    return (math.log(256) - log_p / dims) / math.log(2) ** 2
+""",
+            "costs 8 bits a value",
+        ),
+        (
+            """
+def bits_per_dim(log_p, dims):
+    bits = 8 - log_p / (dims * math.log(2))
+""",
+            "is there a return?",
+        ),
+    ],
+}
+
+RIGHT = {
+    "ex-14-midpoint": [
+        """
+def midpoint(f, x, a, b):  # float32, with the step's name
+    h = b - a
+    half = x.float() + 0.5 * h * f(x.float(), a)
+    return (x + h * f(half, a + h / 2)).float()
+""",
+        """
+def midpoint(f, x, a, b):  # the chapter's own Euler, twice
+    middle = euler(f, x, a, (a + b) / 2)
+    return x + euler(f, middle, (a + b) / 2, b + (b - a) / 2) - middle
+""",
+    ],
+    "ex-14-multistep": [
+        """
+def multistep(f, x, grid):  # equal steps, Euler taken out of the loop, float32
+    h, before = grid[1] - grid[0], f(x.float(), grid[0])
+    x = x.float() + h * before
+    for u in grid[1:-1]:
+        now = f(x, u)
+        x = x + h / 2 * (3 * now - before)
+        before = now
+    return x
+""",
+        """
+def multistep(f, x, grid):  # a list of all slopes; the first counts for its own predecessor
+    slopes = []
+    for i in range(len(grid) - 1):
+        slopes.append(f(x, grid[i]))
+        change = slopes[-1] - slopes[max(i - 1, 0)]
+        x = x + (grid[i + 1] - grid[i]) * (slopes[-1] + change / 2)
+    return x
+""",
+    ],
+    "ex-14-ddim": [
+        """
+def ddim_step(x, eps, ab_t, ab_s):  # roots of tensors, multiplied out
+    r = (ab_s / ab_t).sqrt()
+    return r * x + ((1 - ab_s).sqrt() - r * (1 - ab_t).sqrt()) * eps
+""",
+        """
+def ddim_step(x, eps, ab_t, ab_s):  # float32, math, the chapter's Euler
+    sigma_t, sigma_s = math.sqrt(1 / ab_t - 1), math.sqrt(1 / ab_s - 1)
+    x_bar = euler(lambda *_: eps.float(), x.float() / math.sqrt(ab_t), sigma_t, sigma_s)
+    return math.sqrt(ab_s) * x_bar
+""",
+    ],
+    "ex-14-hutchinson": [
+        """
+def hutchinson(vjp, dims, probes, generator):  # signs of normal numbers, a tensor for the mean
+    v = torch.randn(probes, dims, generator=generator, dtype=torch.float64).sign()
+    return torch.stack([vjp(row) @ row for row in v]).mean()
+""",
+        """
+def hutchinson(vjp, dims, probes, generator):  # a running mean, uniform numbers for the signs
+    mean = 0.0
+    for n in range(1, probes + 1):
+        up = torch.rand(dims, generator=generator, dtype=torch.float64) < 0.5
+        v = torch.where(up, 1.0, -1.0).double()
+        mean += (float((v * vjp(v)).sum()) - mean) / n
+    return mean
+""",
+    ],
+    "ex-14-bits": [
+        """
+def bits_per_dim(log_p, dims):  # bits of the whole image first
+    return (dims * 8 - log_p / BIT) / dims
+""",
+        """
+def bits_per_dim(log_p, dims):  # a float32 tensor
+    return -(torch.tensor(log_p) / dims - math.log(256)) / math.log(2)
+""",
+    ],
+}
