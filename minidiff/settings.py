@@ -43,7 +43,8 @@ Decay = Annotated[float, Range(0, 1, below=True)]
 
 def check_fields(settings: Any) -> None:
     """Refuse a dataclass with a field that is not of its type; see `checked`."""
-    for name, kind in kinds(type(settings)).items():
+    cls: Any = type(settings)
+    for name, kind in kinds(cls).items():
         object.__setattr__(settings, name, checked(name, getattr(settings, name), kind))
 
 

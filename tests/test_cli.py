@@ -73,6 +73,27 @@ def test_samples_do_not_depend_on_how_many_are_drawn_at_once(run: Path, tmp_path
         assert torch.equal(few, many[:4])
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("steps", [0, 2.5, True, "9", None]),
+        ("spacing", ["linaer", None, 1]),
+        ("sampler", ["ddmi", "", None]),
+        ("eta", [-1, float("nan"), "0", True]),
+        ("labels", [-1, (0.5,), ("3",), "3"]),
+        ("guidance", [float("inf"), "1", None]),
+        ("seed", [-1, 0.5, None]),
+    ],
+)
+def test_wrong_ways_to_sample_are_refused(name: str, wrong: list[object]) -> None:
+    from minidiff.engine.generate import Sampling
+
+    for value in wrong:
+        with pytest.raises(ValueError, match=rf"^{name} must be [^\n]*got [^\n]*$"):
+            Sampling(**{name: value})
+    assert Sampling(labels=[3]).labels == (3,)
+
+
 def test_nll_info_export(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = tmp_path / "nll.json"
     command = ["nll", str(run), "--data", "digits", "--n", "6", "--json", str(result)]

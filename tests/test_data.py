@@ -385,7 +385,7 @@ def test_folder_takes_pictures_as_they_are_meant(tmp_path):
     (tmp_path / "turned").mkdir()
     turned.save(tmp_path / "turned" / "1.jpg", exif=exif)
     assert load(tmp_path / "turned").shape == (3, 6, 4)
-    with pytest.raises(ValueError, match="size must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="size must be a whole number of at least 1, got 0"):
         load(tmp_path, size=0)
 
 

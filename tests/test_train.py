@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import warnings
 from dataclasses import fields, replace
 from pathlib import Path
@@ -30,9 +29,10 @@ from minidiff.engine.config import (
 from minidiff.engine.distributed import World
 from minidiff.engine.folder import open_folder, save
 from minidiff.engine.loop import Diverged, Stopped, TimeUp, Verdict, _held_out, _verdict, train
+from minidiff.engine.order import data_order
 from minidiff.engine.runlog import Meter, RunLog
 from minidiff.engine.speed import Clock
-from minidiff.engine.trainer import LOSSES, TIMES, Trainer, best_precision, data_order
+from minidiff.engine.trainer import LOSSES, TIMES, Trainer, best_precision
 from minidiff.schedule import Schedule
 from minidiff.settings import kinds
 from minidiff.unet.config import PRESETS, Preset
@@ -374,19 +374,19 @@ def test_time_limit(tmp_path: Path) -> None:
 class SignalAt(Images):
     """Data that send a signal to their own process before batch `at`."""
 
-    at = 0
+    at, signum = 0, signal.SIGINT
 
     def stream(self, batches: Any, **how: Any) -> Any:
         for k, batch in enumerate(super().stream(batches, **how)):
             if k == self.at:
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), self.signum)
             yield batch
 
 
 def test_a_signal_on_the_last_step_comes_too_late(tmp_path: Path) -> None:
     digits = load("digits")
     data = SignalAt(digits.images, digits.labels, digits.classes)
-    SignalAt.at = TINY.steps - 1
+    SignalAt.at, SignalAt.signum = TINY.steps - 1, signal.SIGINT
     assert not train(TINY, tmp_path / "late", data=data, bar=False).training
     SignalAt.at = TINY.steps - 2
     with pytest.raises(Stopped, match="SIGINT: stopped at step 5 of 6 and saved"):
@@ -427,14 +427,14 @@ def test_processes_agree_on_one_verdict() -> None:
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_signals_save_and_say_how_to_resume(tmp_path: Path, signum: int) -> None:
-    timer = threading.Timer(0.7, os.kill, (os.getpid(), signum))
-    before = signal.getsignal(signum)
-    timer.start()
+    digits, before = load("digits"), signal.getsignal(signum)
+    data = SignalAt(digits.images, digits.labels, digits.classes)
+    SignalAt.at, SignalAt.signum = 2, signum
     with pytest.raises(Stopped, match="--resume") as stop:
-        train(replace(TINY, steps=10**6), tmp_path, bar=False)
+        train(replace(TINY, steps=10**6), tmp_path, data=data, bar=False)
     assert stop.value.signum == signum
     assert signal.getsignal(signum) is before
-    assert read(latest(tmp_path))[1]["step"] > 0
+    assert read(latest(tmp_path))[1]["step"] == 3
 
 
 def test_it_learns() -> None:

@@ -13,7 +13,8 @@ def step_unless(bad: Tensor, optimizer: torch.optim.Optimizer) -> None:
     """`optimizer.step()` where `bad` is 0; where it is 1, weights and moments stay as they are.
 
     `bad` is a float on the weights' device and stays there: an `if` would wait for the GPU. Fused
-    optimizers look at it in their kernel (as `found_inf`); for others, old values are put back.
+    optimizers look at it in their kernel (as `found_inf`); for others, old values are put back. (A
+    count of steps that such an optimizer keeps on the host goes on: the host does not know.)
 
     >>> w = torch.ones(1, requires_grad=True)
     >>> w.grad = torch.tensor([float("nan")])
@@ -33,7 +34,8 @@ def step_unless(bad: Tensor, optimizer: torch.optim.Optimizer) -> None:
         (t, held.get((p, name), torch.zeros_like(t))) for p, name, t in _moments(weights, optimizer)
     ]
     for now, old in before:
-        now.copy_(torch.where(bad.to(now.device) > 0, old, now))
+        if now.device == bad.device:
+            now.copy_(torch.where(bad > 0, old, now))
 
 
 def _moments(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ from minidiff.engine.config import Loss, Times, TrainConfig, make_model
 from minidiff.engine.distributed import World, copies, fill, shards, whole
 from minidiff.engine.ema import EMA
 from minidiff.engine.guard import step_unless
+from minidiff.engine.order import data_order, mix
 from minidiff.engine.runlog import Meter
 from minidiff.losses import loss_gamma, loss_hybrid, loss_simple, loss_vlb
 from minidiff.samplers import ddim
@@ -103,7 +103,7 @@ class Trainer:
         c = self.config
 
         # Chance: every random number of this step follows from (seed, step, rank).
-        seed = _mix(c.seed, self.steps_done, self.world.rank)
+        seed = mix(c.seed, self.steps_done, self.world.rank)
         torch.manual_seed(seed)  # for dropout
         self.generator.manual_seed(seed)  # for everything else
 
@@ -266,31 +266,6 @@ class Trainer:
         self.steps_done = info["step"]
 
 
-def data_order(
-    config: TrainConfig, n: int, start: int, world: World, device: torch.device
-) -> Iterator[Tensor]:
-    """Indices of the images of this process, batch after batch, from step `start` on.
-
-    The data in a new random order each epoch, every image once. The order depends on the seed
-    alone: the processes take their parts of one common batch, however many they are.
-    """
-    epoch, order = -1, torch.empty(0)
-    share = config.batch // (world.size * config.accumulate)
-    place = start * config.batch + world.rank * share
-    while True:
-        parts: list[Tensor] = []
-        first, left = place, share
-        while left:  # a batch may reach over the end of an epoch
-            if first // n != epoch:
-                epoch = first // n
-                shuffle = torch.Generator().manual_seed(_mix(config.seed, epoch, -1))
-                order = torch.randperm(n, generator=shuffle).to(device)
-            parts.append(order[first % n : first % n + left])
-            first, left = first + len(parts[-1]), left - len(parts[-1])
-        yield torch.cat(parts)
-        place += share * world.size
-
-
 def best_precision(wish: str, device: torch.device) -> str:
     """What "auto" means here: bf16 where the GPU has it, fp16 on older ones, fp32 elsewhere."""
     if wish != "auto":
@@ -298,9 +273,3 @@ def best_precision(wish: str, device: torch.device) -> str:
     if device.type != "cuda":
         return "fp32"
     return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp16"
-
-
-def _mix(*numbers: int) -> int:
-    """A seed that has nothing in common with that of neighbouring numbers."""
-    digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
