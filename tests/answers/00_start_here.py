@@ -209,7 +209,7 @@ def entropy_bits(labels, classes=10):
     f = labels.bincount(minlength=classes).double() / len(labels)
     h = -torch.special.xlogy(f, f).sum() / math.log(2)
 """,
-            "without a return",
+            "your function gives None",
         ),
     ],
 }

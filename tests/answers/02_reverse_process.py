@@ -105,7 +105,7 @@ def reverse_variance(t, v):
     c = before.sqrt() * beta / (1 - ab)
     schedule.beta_tilde[t] + c**2 * var_data
 """,
-            "without a return",
+            "your function gives None",
         ),
     ],
     "ex-02-score": [

@@ -100,7 +100,7 @@ def rates(terms):
 def rates(terms):
     out = [terms[0] + sum(terms[t + 1 :]) for t in range(len(terms))]
 """,
-            "without a return",
+            "your function gives None",
         ),
     ],
     "ex-07-mix": [

@@ -50,7 +50,7 @@ def diagonal_frechet(a, b):
 def diagonal_frechet(a, b):
     d = ((a.mean(0) - b.mean(0)) ** 2).sum() + ((a.std(0) - b.std(0)) ** 2).sum()
 """,
-            "without a return",
+            "your function gives None",
         ),
     ],
     "ex-08-score": [
@@ -161,7 +161,7 @@ def my_recall(real, fake, k):
     radius = torch.cdist(fake, fake).topk(k + 1, largest=False).values[:, -1]
     (torch.cdist(real, fake) <= radius).any(1).double().mean()
 """,
-            "without a return",
+            "your function gives None",
         ),
     ],
     "ex-08-infinity": [
@@ -216,7 +216,7 @@ def at_infinity(sizes, distances):
     slope = ((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum()
     return float(y.mean() - slope * x.mean()), float(slope)
 """,
-            "Return one number",
+            "one number, not (3.0",
         ),
         (
             """
