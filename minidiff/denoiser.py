@@ -115,17 +115,19 @@ class Denoiser(nn.Module):
         variance: "small" or "large" for this once instead of the model's own. At s = 0 it is that
         of the decoder (never 0); samplers add no noise there.
         """
-        p = self(xt, t) if prediction is None else prediction
         kind = self.check_variance(variance)
+        p = self(xt, t) if prediction is None else prediction
         at, as_ = levels(self.schedule, t, s, x0=p.x0, xt=xt)
-        mean = mu_tilde(p.x0, xt, at, as_)
+        mean = mu_tilde(p.x0, xt, at, as_)  # the estimate stands in for x_0
         if kind == "diagonal":
             assert p.values is not None
             return Gaussian(mean, p.values.double().exp())
-        small = beta_tilde_of(*self._above_0(xt, t, s, at, as_))
+        at2, as1 = at, as_
+        if not isinstance(s, int) or s == 0:  # where beta_tilde is 0, beta_tilde_2 stands in
+            at2, as1 = self.schedule.at(_at_least(2, t), xt), self.schedule.at(_at_least(1, s), xt)
+        small, large = beta_tilde_of(at2, as1), beta_of(at, as_)
         if kind == "small":
             return Gaussian(mean, small)
-        large = beta_of(at, as_)
         if kind == "large":
             return Gaussian(mean, torch.where(as_ == 1, small, large))
         assert p.values is not None
@@ -174,16 +176,6 @@ class Denoiser(nn.Module):
     def _fact(self, name: str, default: Any) -> Any:
         """What the network's own `config` says; a plain function has none."""
         return getattr(getattr(self.network, "config", None), name, default)
-
-    # ------------------------------------------------------------------ inside
-
-    def _above_0(
-        self, xt: Tensor, t: Index, s: Index, at: Tensor, as_: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The levels at t and s, but at max(t, 2) and 1 for s = 0, where beta_tilde would be 0."""
-        if isinstance(s, int) and s > 0:
-            return at, as_
-        return self.schedule.at(_at_least(2, t), xt), self.schedule.at(_at_least(1, s), xt)
 
 
 def _at_least(low: int, t: Index) -> Index:

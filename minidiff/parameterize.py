@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, get_args
 
-import torch  # noqa: F401 - for the examples
+import torch
 from torch import Tensor
 
 from minidiff.checks import Index, admit, one_of
-from minidiff.process import cast, mu_tilde, mu_weights
+from minidiff.process import cast, mu_tilde
 from minidiff.schedule import Schedule
 
 Kind = Literal["eps", "x0", "v", "mu", "score"]
@@ -26,8 +26,8 @@ _Map = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 def _x0_from_mu(x: Tensor, y: Tensor, a: Tensor, a_prev: Tensor) -> Tensor:
-    w0, wt = mu_weights(a, a_prev)
-    return (y - wt * x) / w0
+    one, none = torch.ones_like(a), torch.zeros_like(a)  # mu_tilde is linear in x_0 and x_t
+    return (y - mu_tilde(none, x, a, a_prev)) / mu_tilde(one, none, a, a_prev)
 
 
 _TO_X0: dict[str, _Map] = {

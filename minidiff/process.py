@@ -1,7 +1,7 @@
 """Chapters 1, 2 and 10: the forward process q and its posteriors, all Gaussians in closed form.
 
 Every function takes t and s as an int or as a (B,) tensor, works on (B, D) and (B, C, H, W),
-computes its coefficients in float64 and returns the dtype of its data.
+computes its coefficients in float64; `diffuse` and the samplers return the dtype of their data.
 """
 
 from __future__ import annotations
@@ -114,27 +114,23 @@ def posterior(schedule: Schedule, x0: Tensor, xt: Tensor, t: Index, s: Index) ->
 
 
 def mu_tilde(x0: Tensor, xt: Tensor, at: Tensor, as_: Tensor) -> Tensor:
-    """The mean of q(x_s | x_t, x_0) at the levels alpha_bar_t, alpha_bar_s: w0 x_0 + wt x_t."""
-    w0, wt = mu_weights(at, as_)
-    return w0 * x0 + wt * xt
+    """The mean of q(x_s | x_t, x_0), with a = alpha_bar_t / alpha_bar_s (Ho et al. 2020, eq. (7)).
 
+    [sqrt(alpha_bar_s) (1 - a) x_0 + sqrt(a) (1 - alpha_bar_s) x_t] / (1 - alpha_bar_t)
 
-def mu_weights(at: Tensor, as_: Tensor) -> tuple[Tensor, Tensor]:
-    """(w0, wt) of mu_tilde = w0 x_0 + wt x_t (Ho et al. 2020, eq. (7)).
-
-    >>> w0, wt = mu_weights(torch.tensor(0.25), torch.tensor(1.0))  # s = 0: x_0 itself
-    >>> float(w0), float(wt)
-    (1.0, 0.0)
+    >>> one, half = torch.ones(1), torch.full((1,), 0.5)
+    >>> mu_tilde(one, half, at=half / 2, as_=one).tolist()  # s = 0: x_0 itself
+    [1.0]
     """
-    w0 = as_.sqrt() * beta_of(at, as_) / (1 - at)
-    wt = (at / as_).sqrt() * (1 - as_) / (1 - at)
-    return w0, wt
+    a = at / as_
+    return (as_.sqrt() * beta_of(at, as_) * x0 + a.sqrt() * (1 - as_) * xt) / (1 - at)
 
 
 def ddim_sigma(schedule: Schedule, t: int, s: int, eta: float) -> float:
     """sigma = eta sqrt((1-alpha_bar_s)/(1-alpha_bar_t)) sqrt(1 - alpha_bar_t/alpha_bar_s).
 
-    Song, Meng & Ermon 2021, eq. (16). eta = 0: DDIM; eta = 1: the standard deviation of DDPM.
+    That is eta sqrt(beta_tilde): Song, Meng & Ermon 2021, eq. (16). eta = 0: DDIM; eta = 1: the
+    standard deviation of DDPM.
 
     >>> schedule = Schedule.linear(1000)
     >>> ddim_sigma(schedule, 500, 499, eta=1.0) == float(schedule.beta_tilde[500].sqrt())

@@ -53,10 +53,10 @@ class TrainConfig:
     # the diffusion
     schedule: Literal["linear", "cosine"] = "linear"
     T: Annotated[int, Range(2)] = 1000  # steps of the forward process
-    predict: Kind = "eps"  # what the network tells of x_t
-    variance: Variance = "large"  # of the reverse steps
-    loss: Loss = "simple"  # "hybrid" trains the variance too
-    times: Times = "stratified"  # how t is drawn
+    predict: Kind = "eps"  # or "x0", "v", "mu", "score"
+    variance: Variance = "large"  # of the reverse steps; or "small", "learned", "diagonal"
+    loss: Loss = "simple"  # or "gamma", "vlb"; "hybrid" trains the variance too
+    times: Times = "stratified"  # how t is drawn; or "uniform", "loss-aware", "bound"
 
     # the optimisation
     steps: Count = 3000

@@ -24,7 +24,7 @@ from minidiff.engine.runlog import RunLog
 from minidiff.engine.speed import Clock
 from minidiff.engine.trainer import Trainer
 
-BAD_STEPS = 20  # so many skipped steps in a row end a run
+BAD_STEPS = 20  # a report that finds so many skipped steps in a row, up to now, ends the run
 
 
 class Verdict(IntEnum):
@@ -83,15 +83,15 @@ def train(
         trainer = Trainer(c, world, images, model)
         if folder:
             open_folder(folder, trainer, resume)
-        everyone = world.main or c.fsdp  # with FSDP2 the network needs every process
-        held_out = _held_out(c, world.device) if data is None and everyone else None
+        looks = world.main or c.fsdp  # with FSDP2 the network needs every process
+        held_out = _held_out(c, world.device) if data is None and looks else None
 
         log = RunLog(folder, c.steps, trainer.steps_done, bar, world.main)
         clock = Clock(trainer)
         batches = trainer.batches()
         with contextlib.closing(log), _signals(folder) as signals:
             while trainer.steps_done < c.steps:
-                # Learn.
+                # Learn: one step of Ho et al. 2020, algorithm 1.
                 trainer.step(batches)
                 n = trainer.steps_done
                 log.bar.update()
@@ -108,7 +108,7 @@ def train(
                 with clock.aside():
                     if held_out and n % c.validate_every == 0:
                         log.write(n, trainer.validate(held_out))
-                    if folder and everyone and c.sample_every and n % c.sample_every == 0:
+                    if folder and looks and c.sample_every and n % c.sample_every == 0:
                         save_picture(trainer, folder)
 
                 # Go on, save, or stop: all processes do the same.
@@ -151,7 +151,8 @@ def _say_why(signum: int, trainer: Trainer, folder: Path | None, log: RunLog) ->
         done += f" and saved; repeat the command with --resume to go on (in {folder})"
     if signum:
         raise Stopped(done, signum)
-    warnings.warn(done, TimeUp, stacklevel=3)
+    if trainer.world.main:
+        warnings.warn(done, TimeUp, stacklevel=3)
 
 
 def _held_out(c: TrainConfig, device: torch.device) -> Images | Folder | None:

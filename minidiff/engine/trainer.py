@@ -81,7 +81,11 @@ class Trainer:
         wrapped: Any = torch.compile(self.net, mode=c.compile) if c.compile else self.net
         self.wrapped: Any = wrapped if c.fsdp else copies(wrapped, world)
         self.learner = Denoiser(
-            self.wrapped, self.model.schedule, self.model.predict, self.model.variance
+            self.wrapped,
+            self.model.schedule,
+            self.model.predict,
+            self.model.variance,
+            self.model.clip,
         )
         self.loss = LOSSES[c.loss]
         self.times = TIMES[c.times](self.model.schedule)
@@ -102,7 +106,7 @@ class Trainer:
         """One step of Ho et al.'s algorithm 1, with Adam, and the moving average after it."""
         c = self.config
 
-        # Chance: every random number of this step follows from (seed, step, rank).
+        # Randomness: every random number of this step follows from (seed, step, rank).
         seed = mix(c.seed, self.steps_done, self.world.rank)
         torch.manual_seed(seed)  # for dropout
         self.generator.manual_seed(seed)  # for everything else
@@ -114,6 +118,7 @@ class Trainer:
             cond = {"labels": labels} if self.labelled else {}
             with self.sync_gradients(part == c.accumulate - 1):
                 with self.autocast():
+                    # draws eps, makes x_t, asks the network, and compares, image by image
                     losses = self.loss(self.learner, x0, t, generator=self.generator, **cond)
                 weighted = w * losses
                 self.scaler.scale(weighted.mean() / c.accumulate).backward()
@@ -121,12 +126,12 @@ class Trainer:
             if isinstance(self.times, LossAwareTimes):
                 self.times.update(self.world.gather(t), self.world.gather(losses.detach()))
 
-        # Length: a gradient longer than clip_grad is shortened; one that isn't finite is bad.
+        # Clipping: a gradient longer than clip_grad is shortened; one that isn't finite is bad.
         self.scaler.unscale_(self.optimizer)
         norm = whole(nn.utils.clip_grad_norm_(self.weights, c.clip_grad or math.inf))
         bad = (~norm.isfinite()).float()
 
-        # Descent: one step of the optimizer, or none if the gradient is bad.
+        # Update: one step of the optimizer, or none if the gradient is bad.
         for group in self.optimizer.param_groups:
             group["lr"] = c.lr * self.rate(self.steps_done)
         step_unless(bad, self.optimizer)
