@@ -249,3 +249,15 @@ def test_times_of_other_notebooks_are_kept(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(tool, "execute", lambda path: 3.0)
     assert tool.run(tool.select([]), 1, record=True) == 0
     assert recorded() == {"02_two": 3.0}
+
+
+@each_notebook
+def test_the_source_that_a_chapter_shows_is_that_of_the_library(path: Path) -> None:
+    names: dict[str, object] = {}
+    exec("import minidiff as md; from minidiff.unet import blocks", names)
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code" and "md.book.source(" in cell.source:
+            *above, last = cell.source.split("\n")
+            exec("\n".join(above), names)
+            shown = eval(last, names)._repr_markdown_()
+            assert tool.text_of(cell.outputs[0].data["text/markdown"]) == shown, "run it again"
