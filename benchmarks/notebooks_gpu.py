@@ -10,7 +10,9 @@ each notebook. Needs nbclient and ipykernel.
 
 With --remote the notebooks come from a bare git repository, and each is met as on Colab: minidiff
 is not installed, and the notebook's first cell installs it from that repository with pip, beside
-the PyTorch that is there. --t4 lets training choose its precision as on a T4, float16.
+the PyTorch that is there. (`git clone --bare` makes one, with uploadpack.allowFilter and
+uploadpack.allowAnySHA1InWant switched on in its configuration, as they are on GitHub.) --t4 lets
+training choose its precision as on a T4, float16.
 """
 
 from __future__ import annotations
@@ -42,10 +44,11 @@ T4 = "import torch\ntorch.cuda.get_device_capability = lambda *_: (7, 5)"
 
 def as_on_colab(notebook: nbformat.NotebookNode, remote: Path, home: Path) -> dict[str, str]:
     """Set the address in the first cell; the environment of a Python that has no minidiff."""
+    git = ["git", "-C", str(remote), "rev-parse", "HEAD"]
+    commit = subprocess.run(git, check=True, capture_output=True, text=True).stdout.strip()
+    address = f"git+file://{remote.resolve()}@{commit}"
     for cell in notebook.cells:
-        cell.source = re.sub(
-            r"git\+https://[\w./-]+@[\w.-]+", f"git+file://{remote.resolve()}@HEAD", cell.source
-        )
+        cell.source = re.sub(r"git\+https://[\w./-]+@[\w.-]+", address, cell.source)
     notebook.cells.insert(0, new_code_cell(COLAB))
     command = [sys.executable, "-m", "venv", "--without-pip", "--system-site-packages", home]
     subprocess.run(command, check=True)
