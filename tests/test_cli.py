@@ -1,6 +1,7 @@
 """The command line, from training on the digits to an exported model."""
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from minidiff.cli import commands
 from minidiff.cli.parser import EXAMPLES, main
 from minidiff.engine.config import TrainConfig, shipped_configs
 
@@ -244,3 +246,11 @@ def test_the_configs_that_commands_name_are_shipped(root: Path) -> None:
     named = [n for text in texts for n in re.findall(r"minidiff train ([\w./]+)", text)]
     assert set(named) - {"CONFIG"} <= set(shipped_configs())
     assert len(named) > 8
+
+
+def test_a_nan_has_no_standard_error_of_0() -> None:
+    x = torch.randn(50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    error = commands._error(float(x.sum()), float((x**2).sum()), len(x))
+    assert error == pytest.approx(float(x.std(correction=0)) / 50**0.5)
+    assert commands._error(7.0, 7.0, 7) == 0
+    assert math.isnan(commands._error(math.nan, math.nan, 7))

@@ -127,8 +127,12 @@ def nll(args: Namespace) -> None:
         s, s2, n = (world.mean(sums) * world.size).tolist()
         if world.main:
             what = {"vlb": "bits/dim (bound)", "ode": "bits/dim (exact, ODE)"}[args.method]
-            error = math.sqrt(max(0.0, s2 / n - (s / n) ** 2) / n)
-            _report(args, {what: s / n, "standard error": error, "images": int(n)})
+            _report(args, {what: s / n, "standard error": _error(s, s2, n), "images": int(n)})
+
+
+def _error(s: float, s2: float, n: float) -> float:
+    """The standard error of a mean, from the sums of n numbers and of their squares."""
+    return math.sqrt(max(s2 / n - (s / n) ** 2, 0.0) / n)  # in this order a NaN stays a NaN
 
 
 def info(args: Namespace) -> None:
