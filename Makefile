@@ -47,9 +47,9 @@ pictures: $(INSTALLED)
 	$(BIN)/python -m minidiff sample cifar10 --n 16 --sampler dpm++ --spacing logsnr --steps 12 \
 		--scale 3 --out book/images/cifar10.png
 
-# Opens every built page in headless Chromium, if there is one.
+# Opens every built page in headless Chromium, and every notebook in JupyterLab, if there is one.
 site-test: book
-	$(BIN)/pytest -m site -n 2 tests/test_site.py
+	$(BIN)/pytest -m site -n 2 tests/test_site.py tests/test_viewers.py
 
 # The whole book as _build/minidiff.pdf, printed by Chromium.
 pdf: book
