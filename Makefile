@@ -33,10 +33,11 @@ test: check
 	$(BIN)/pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 600 \
 		-n 2 --dist loadfile notebooks
 
-# Executes every notebook in order and stores its outputs in the normal form.
+# Executes every notebook, two at a time and each on one core, and stores its outputs in the normal
+# form.
 notebooks: $(INSTALLED)
 	@$(BIN)/python tools/doctor.py
-	$(BIN)/python tools/notebooks.py run --record
+	$(BIN)/python tools/notebooks.py run -j 2 --record
 	$(BIN)/python tools/chapters.py
 	$(BIN)/python tools/measured.py
 
