@@ -2,18 +2,36 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
+import pdf  # noqa: E402
+
 
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The repository's root."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """One headless Chromium for all that is looked at: a process can start no second Playwright."""
+    command = next(filter(None, map(shutil.which, pdf.CHROMIUM)), "")
+    if not command:
+        pytest.skip("no Chromium on this machine")
+    playwright = pytest.importorskip("playwright.sync_api").sync_playwright().start()
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    chromium = playwright.chromium.launch(executable_path=command, args=arguments)
+    yield chromium
+    chromium.close()
+    playwright.stop()
 
 
 @pytest.fixture(scope="session")

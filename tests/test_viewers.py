@@ -29,7 +29,6 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SCREENS = ROOT / "_build" / "screens"
-CHROMIUM = next(filter(None, map(shutil.which, pdf.CHROMIUM)), "")
 # What a viewer shows as text when it has not understood it.
 RAW = re.compile(
     r"\$\$|(?<![\w\"'])\$[^$\n]{1,80}\$|\\(?:frac|bar|mathbb|sqrt|tag)\b|\{[a-z:]+\}`|^:\w+:|^```"
@@ -46,25 +45,12 @@ LOOK = """selector => [...document.querySelectorAll(selector)].map(e => {
 PICTURES = """selector => [...document.querySelectorAll(selector + ' img')]
     .filter(e => !e.complete || !e.naturalWidth).map(e => e.alt || e.src.slice(0, 60))"""
 
-pytestmark = [
-    pytest.mark.site,
-    pytest.mark.skipif(not CHROMIUM, reason="needs Chromium"),
-]
+pytestmark = pytest.mark.site
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as p:
-        chromium = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def lab(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a JupyterLab as it is installed, that shows a copy of the notebooks."""
     home = tmp_path_factory.mktemp("lab")
     shutil.copytree(ROOT / "notebooks", home / "notebooks")
