@@ -13,6 +13,8 @@ import re
 import sys
 from pathlib import Path
 
+import references
+
 ROOT = Path(__file__).resolve().parent.parent
 START = "A first look"  # chapter 0 is outside the numbering, so that chapter 1 is number 1
 PARTS = {
@@ -46,6 +48,7 @@ QUESTIONS = {
     16: "Which mistakes do published implementations make, and which test finds each?",
     17: "Guidance, latent diffusion, flow matching, consistency: what changes in the code?",
     90: "Which facts about Gaussians does the book stand on, and why are they true?",
+    91: "What must I know about probability to read this book?",
 }
 
 
@@ -84,7 +87,7 @@ def table(link: str) -> str:
     for number, stem, title in chapters():
         time = f"{max(seconds[stem], 1):.0f} s" if stem in seconds else ""
         target = link.format(stem=stem)
-        shown = number if number < APPENDIX else "A"
+        shown = references.chapter(stem)
         rows.append(f"| {shown} | [{title}]({target}) | {QUESTIONS.get(number, '')} | {time} |")
     return "\n".join(rows)
 
