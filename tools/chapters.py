@@ -25,7 +25,18 @@ PARTS = {
 }
 APPENDIX = 90  # notebooks from this number on come first among the appendices
 APPENDICES = [
-    *("play", "notation", "glossary", "api", "results", "sources", "errata", "impact", "how_built"),
+    *(
+        "play",
+        "questions",
+        "notation",
+        "glossary",
+        "api",
+        "results",
+        "sources",
+        "errata",
+        "impact",
+        "how_built",
+    ),
     *("changes", "bibliography"),
 ]
 QUESTIONS = {
