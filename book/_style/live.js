@@ -1,0 +1,178 @@
+// Figures with a network in them: unet.js computes, frame.js draws. Each takes the place of a static twin,
+// a figure of the class live-NAME, which is what readers see on paper, in a notebook and without JavaScript.
+(() => {
+  "use strict";
+  const { linear, normals, ink, font, pixels, range, frame } = Frame;
+  const T = 1000, AB = linear(T), SIDE = 64, NETWORK = "digits_labels", ANY = "any";
+  const still = window.matchMedia("(prefers-reduced-motion: reduce)");
+  const noise = (count, seed) => Float32Array.from(normals(count * SIDE, seed));
+  const image = (x, i) => x.subarray(i * SIDE, (i + 1) * SIDE);
+  const distance = (x, y) => Math.sqrt(x.reduce((sum, v, i) => sum + (v - y[i]) ** 2, 0) / x.length);
+  const labels = (digit, count) => (digit === ANY ? undefined : Array(count).fill(+digit));
+  const DIGITS = [ANY, ...Array(10).keys()].map(String);
+
+  const button = (form, words, act, first = false) => {
+    const made = Object.assign(document.createElement("button"), { type: "button", textContent: words, className: first ? "first" : "" });
+    made.addEventListener("click", act);
+    form[first ? "prepend" : "append"](made);
+    return made;
+  };
+
+  // One walk at a time: a new one ends the one before it, and so does stop(). `see` is told every step.
+  const walker = (figure, bar, report) => {
+    let current = null;
+    return {
+      get walking() { return current !== null; },
+      stop() { current?.abort(); },
+      async walk(asked, see) {
+        current?.abort();
+        const mine = current = new AbortController();
+        report.setAttribute("aria-busy", "true");  // nothing is read aloud until it is done
+        bar.hidden = false;
+        bar.removeAttribute("value");
+        try {
+          const model = await minidiff.load(NETWORK);
+          const progress = (share) => { if (current === mine) bar.value = share; };
+          for await (const step of model.ddim({ ...asked, progress, signal: mine.signal })) {
+            if (mine.signal.aborted) break;
+            await see(step);
+          }
+        } catch (error) {
+          figure.dataset.trouble = `The network does not run in this browser (${error.message}).`;
+        }
+        if (current === mine) {
+          current = null;
+          bar.hidden = true;
+          report.removeAttribute("aria-busy");
+        }
+      },
+    };
+  };
+  const progress = (figure) => {
+    const bar = Object.assign(document.createElement("progress"), { max: 1, hidden: true });
+    bar.setAttribute("aria-label", "Share of the network calls that are done");
+    figure.querySelector("form").after(bar);
+    return bar;
+  };
+  const title = ({ c }, words, left, top) => {
+    c.font = font(14); c.fillStyle = ink(); c.textAlign = "left";
+    c.fillText(words, left, top);
+  };
+
+  const FIGURES = {
+    // x_t beside x̂₀ while sixteen digits are drawn; afterwards t goes back and forth along the film.
+    sampling(figure) {
+      const COUNT = 16, STEPS = [1, 2, 5, 10, 20, 50, 100, 200], gap = 4;
+      let seed = 1, film, used = {};
+      const reset = () => { film = [{ t: T, x: noise(COUNT, seed) }]; };
+      reset();
+      const sheet = (surface, x, left, top, width) => {
+        const cell = (width - 3 * gap) / 4;
+        for (let i = 0; i < COUNT; i++) {
+          const [u, v] = [left + (i % 4) * (cell + gap), top + Math.floor(i / 4) * (cell + gap)];
+          if (x) pixels(surface, image(x, i), u, v, cell);
+          else surface.c.strokeRect(u + 0.5, v + 0.5, cell - 1, cell - 1);
+        }
+      };
+      const panel = (width) => Math.floor((width - 24) / 2);
+      const { form, inputs, values, redraw, said } = frame(figure, { least: 280, most: 560, height: (width) => panel(width) + 24 }, [
+        ["digit", "digit", DIGITS],
+        ["S", "steps S", range(0, STEPS.length - 1, 4, 1, { marks: STEPS.map((_, i) => i), say: (i) => `${STEPS[i]}` })],
+        ["calls", "film, t =", range(0, 0, 0, 1, { disabled: true, say: (calls) => `${film[calls].t}` })],
+      ], (surface, { calls }) => {
+        const { t, x, x0 } = film[calls], width = panel(surface.width), end = film.at(-1);
+        surface.c.strokeStyle = ink();
+        title(surface, "xₜ, the state", 0, 15);
+        title(surface, "x̂₀, what the network expects", width + 24, 15);
+        sheet(surface, x, 0, 24, width);
+        sheet(surface, x0, width + 24, 24, width);
+        if (figure.dataset.trouble) return figure.dataset.trouble;
+        if (film.length === 1) return `t = ${T}: sixteen times nothing but noise. Press “Draw”; the first time, the network (0.4 MB) is fetched.`;
+        const which = used.digit === ANY ? "digits" : `times the digit ${used.digit}`;
+        const so = `t = ${t}, after ${calls} of ${used.S} network calls, sixteen ${which}. `;
+        if (end.t) return so;
+        return `${so}Distance to the end (root mean square per pixel): xₜ ${distance(x, end.x).toFixed(2)}, ` +
+          `x̂₀ ${x0 ? distance(x0, end.x).toFixed(2) : "not asked yet"}.`;
+      });
+      const runner = walker(figure, progress(figure), said);
+      const showLast = () => {
+        const calls = film.length - 1;
+        Object.assign(inputs.calls, { max: calls, value: calls, disabled: !calls });
+        inputs.calls.dispatchEvent(new Event("input"));
+        redraw();
+      };
+      const draw = async () => {
+        if (runner.walking) return runner.stop();
+        const { digit, S } = values();
+        used = { digit, S: STEPS[S] };
+        reset();
+        go.textContent = "Stop";
+        const pause = Math.min(100, 2000 / used.S);  // a film of two seconds is slow enough to be seen
+        await runner.walk({ x: film[0].x, labels: labels(digit, COUNT), tau: minidiff.tau(T, used.S) }, async (step) => {
+          film.push(step);
+          if (still.matches) return;  // who asked for less motion sees the end, and moves t by hand
+          showLast();
+          await new Promise((done) => setTimeout(done, pause));
+        });
+        go.textContent = "Draw";
+        showLast();
+      };
+      const go = button(form, "Draw", draw, true);
+      button(form, "Other noise", () => { runner.stop(); seed++; reset(); showLast(); });
+      showLast();
+    },
+
+    // A digit, noised to t with eight noises, and what the network makes of each.
+    renoise(figure) {
+      const COUNT = 8, S = 10;
+      let seed = 1, answer = null;
+      const digits = window.PLAY.digits.map((digit) => Float32Array.from(digit, (p) => p / 127.5 - 1));
+      const noised = ({ digit, t }) => noise(COUNT, seed).map((e, i) => Math.sqrt(AB[t]) * digits[digit][i % SIDE] + Math.sqrt(1 - AB[t]) * e);
+      const ROWS = [["x", "xₜ: eight noises"], ["x0", "x̂₀: what the network expects, one call"], ["end", `back at t = 0: DDIM in ${S} steps`]];
+      const { form, values, redraw, said } = frame(figure, { least: 280, most: 560, height: (width) => 3 * ((width - 8) / 9 + 24) }, [
+        ["digit", "start from", DIGITS.slice(1)],
+        ["t", "noise it to t =", range(0, T, 400, 10, { marks: [0, 250, 500, 750, 1000] })],
+        ["as", "come back as", DIGITS],
+      ], (surface, chosen) => {
+        const cell = (surface.width - 8 * 4 - 12) / 9, start = digits[chosen.digit];
+        const rows = { x: noised(chosen), ...(answer ?? {}) };
+        title(surface, "x₀", 0, 15);
+        pixels(surface, start, 0, 22, cell);
+        ROWS.forEach(([name, words], row) => {
+          const top = row * (cell + 26);
+          title(surface, words, cell + 16, top + 15);
+          for (let i = 0; i < COUNT; i++) {
+            const left = cell + 16 + i * (cell + 4);
+            if (rows[name]) pixels(surface, image(rows[name], i), left, top + 22, cell);
+            else { surface.c.strokeStyle = ink(); surface.c.strokeRect(left + 0.5, top + 22.5, cell - 1, cell - 1); }
+          }
+        });
+        if (figure.dataset.trouble) return figure.dataset.trouble;
+        const so = `t = ${chosen.t}: xₜ = ${Math.sqrt(AB[chosen.t]).toFixed(2)} x₀ + ${Math.sqrt(1 - AB[chosen.t]).toFixed(2)} ε. `;
+        if (!answer) return `${so}Move t: the network (0.4 MB) is fetched and answers.`;
+        const far = (x) => (Array.from({ length: COUNT }, (_, i) => distance(image(x, i), start)).reduce((a, b) => a + b) / COUNT).toFixed(2);
+        return `${so}Mean distance to x₀ (root mean square per pixel): x̂₀ ${far(rows.x0)}, back ${far(rows.end)}.`;
+      });
+      const runner = walker(figure, progress(figure), said);
+      const again = async () => {
+        const chosen = values(), x = noised(chosen);
+        if (chosen.t === 0) {
+          runner.stop();
+          answer = { x0: x, end: x };
+          return redraw();
+        }
+        let first = null;
+        await runner.walk({ x, labels: labels(chosen.as, COUNT), tau: minidiff.tau(chosen.t, Math.min(S, chosen.t)) }, (step) => {
+          first ??= step.x0;
+          answer = { x0: first, end: step.x0 };
+          redraw();
+        });
+        redraw();
+      };
+      form.addEventListener("input", again);
+      button(form, "Other noise", () => { seed++; answer = null; redraw(); again(); });
+    },
+  };
+
+  for (const [name, build] of Object.entries(FIGURES)) Frame.start(`figure.live-${name}`, build);
+})();
