@@ -14,9 +14,10 @@ from typing import Any
 
 from minidiff.engine.checkpoint import SHIPPED, read
 
+PLAIN, NETWORK = r"<figure [^>]*\bdata-play=", r"<figure [^>]*\blive-"
 SCRIPTS = {  # what is in the page: what it needs, in this order
-    r"<figure data-play=": ("frame.js", "play_data.js", "play.js"),
-    r"<figure [^>]*\blive-": ("frame.js", "play_data.js", "unet.js", "live.js"),
+    PLAIN: ("frame.js", "play_data.js", "play.js"),
+    NETWORK: ("frame.js", "play_data.js", "unet.js", "live.js"),
 }
 WEIGHTS = ("digits_labels",)  # the networks of live.js
 

@@ -11,10 +11,10 @@
   const labels = (digit, count) => (digit === ANY ? undefined : Array(count).fill(+digit));
   const DIGITS = [ANY, ...Array(10).keys()].map(String);
 
-  const button = (form, words, act, first = false) => {
-    const made = Object.assign(document.createElement("button"), { type: "button", textContent: words, className: first ? "first" : "" });
+  const button = (form, words, act, before = null) => {
+    const made = Object.assign(document.createElement("button"), { type: "button", textContent: words });
     made.addEventListener("click", act);
-    form[first ? "prepend" : "append"](made);
+    form.insertBefore(made, before);
     return made;
   };
 
@@ -30,6 +30,7 @@
         report.setAttribute("aria-busy", "true");  // nothing is read aloud until it is done
         bar.hidden = false;
         bar.removeAttribute("value");
+        delete figure.dataset.trouble;
         try {
           const model = await minidiff.load(NETWORK);
           const progress = (share) => { if (current === mine) bar.value = share; };
@@ -63,7 +64,7 @@
     // x_t beside x̂₀ while sixteen digits are drawn; afterwards t goes back and forth along the film.
     sampling(figure) {
       const COUNT = 16, STEPS = [1, 2, 5, 10, 20, 50, 100, 200], gap = 4;
-      let seed = 1, film, used = {};
+      let seed = 1, film, used = {};  // a frame: x_t, and the guess that the network makes of it
       const reset = () => { film = [{ t: T, x: noise(COUNT, seed) }]; };
       reset();
       const sheet = (surface, x, left, top, width) => {
@@ -75,7 +76,7 @@
         }
       };
       const panel = (width) => Math.floor((width - 24) / 2);
-      const { form, inputs, values, redraw, said } = frame(figure, { least: 280, most: 560, height: (width) => panel(width) + 24 }, [
+      const { form, inputs, values, redraw, said } = frame(figure, { least: 280, most: 640, height: (width) => panel(width) + 24 }, [
         ["digit", "digit", DIGITS],
         ["S", "steps S", range(0, STEPS.length - 1, 4, 1, { marks: STEPS.map((_, i) => i), say: (i) => `${STEPS[i]}` })],
         ["calls", "film, t =", range(0, 0, 0, 1, { disabled: true, say: (calls) => `${film[calls].t}` })],
@@ -83,21 +84,20 @@
         const { t, x, x0 } = film[calls], width = panel(surface.width), end = film.at(-1);
         surface.c.strokeStyle = ink();
         title(surface, "xₜ, the state", 0, 15);
-        title(surface, "x̂₀, what the network expects", width + 24, 15);
+        title(surface, "x̂₀, the guess", width + 24, 15);
         sheet(surface, x, 0, 24, width);
         sheet(surface, x0, width + 24, 24, width);
         if (figure.dataset.trouble) return figure.dataset.trouble;
-        if (film.length === 1) return `t = ${T}: sixteen times nothing but noise. Press “Draw”; the first time, the network (0.4 MB) is fetched.`;
+        if (!x0) return `t = ${T}: sixteen times nothing but noise. Press “Draw”; the first time, the network (0.4 MB) is fetched.`;
         const which = used.digit === ANY ? "digits" : `times the digit ${used.digit}`;
-        const so = `t = ${t}, after ${calls} of ${used.S} network calls, sixteen ${which}. `;
+        const so = `t = ${t}, ${calls} of ${used.S} steps done: sixteen ${which}. `;
         if (end.t) return so;
-        return `${so}Distance to the end (root mean square per pixel): xₜ ${distance(x, end.x).toFixed(2)}, ` +
-          `x̂₀ ${x0 ? distance(x0, end.x).toFixed(2) : "not asked yet"}.`;
+        return `${so}Distance to the end (root mean square per pixel): xₜ ${distance(x, end.x).toFixed(2)}, x̂₀ ${distance(x0, end.x).toFixed(2)}.`;
       });
       const runner = walker(figure, progress(figure), said);
       const showLast = () => {
-        const calls = film.length - 1;
-        Object.assign(inputs.calls, { max: calls, value: calls, disabled: !calls });
+        const calls = film.filter((one) => one.x0).length - 1;
+        Object.assign(inputs.calls, { max: Math.max(calls, 0), value: Math.max(calls, 0), disabled: calls < 1 });
         inputs.calls.dispatchEvent(new Event("input"));
         redraw();
       };
@@ -109,7 +109,8 @@
         go.textContent = "Stop";
         const pause = Math.min(100, 2000 / used.S);  // a film of two seconds is slow enough to be seen
         await runner.walk({ x: film[0].x, labels: labels(digit, COUNT), tau: minidiff.tau(T, used.S) }, async (step) => {
-          film.push(step);
+          film.at(-1).x0 = step.x0;
+          film.push({ t: step.t, x: step.x, ...(step.t ? {} : { x0: step.x }) });
           if (still.matches) return;  // who asked for less motion sees the end, and moves t by hand
           showLast();
           await new Promise((done) => setTimeout(done, pause));
@@ -117,8 +118,10 @@
         go.textContent = "Draw";
         showLast();
       };
-      const go = button(form, "Draw", draw, true);
-      button(form, "Other noise", () => { runner.stop(); seed++; reset(); showLast(); });
+      const holder = inputs.calls.parentElement, go = button(form, "Draw", draw, form.firstChild);
+      holder.classList.add("long");
+      go.classList.add("first");
+      button(form, "Other noise", () => { runner.stop(); seed++; reset(); showLast(); }, holder);
       showLast();
     },
 
@@ -128,8 +131,8 @@
       let seed = 1, answer = null;
       const digits = window.PLAY.digits.map((digit) => Float32Array.from(digit, (p) => p / 127.5 - 1));
       const noised = ({ digit, t }) => noise(COUNT, seed).map((e, i) => Math.sqrt(AB[t]) * digits[digit][i % SIDE] + Math.sqrt(1 - AB[t]) * e);
-      const ROWS = [["x", "xₜ: eight noises"], ["x0", "x̂₀: what the network expects, one call"], ["end", `back at t = 0: DDIM in ${S} steps`]];
-      const { form, values, redraw, said } = frame(figure, { least: 280, most: 560, height: (width) => 3 * ((width - 8) / 9 + 24) }, [
+      const ROWS = [["x", "xₜ: eight noises"], ["x0", "x̂₀: the guess of one network call"], ["end", `back at t = 0: DDIM in ${S} steps`]];
+      const { form, values, redraw, said } = frame(figure, { least: 280, most: 640, height: (width) => 3 * ((width - 8) / 9 + 24) }, [
         ["digit", "start from", DIGITS.slice(1)],
         ["t", "noise it to t =", range(0, T, 400, 10, { marks: [0, 250, 500, 750, 1000] })],
         ["as", "come back as", DIGITS],
