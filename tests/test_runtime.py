@@ -28,7 +28,7 @@ WALK = """async ([name, x, labels, tau, images]) => {
   const stop = new AbortController(), steps = [], shares = [];
   const progress = (share) => { if (shares.push(share) === images) stop.abort(); };
   const asked = { x: Float32Array.from(x), labels, tau, progress, signal: stop.signal };
-  for await (const { t, x, x0, raw } of model.ddim(asked)) steps.push({ t, x: [...x], x0: [...x0], raw: [...raw] });
+  for await (const { t, x, raw } of model.ddim(asked)) steps.push({ t, x: [...x], raw: [...raw] });
   return { steps, shares };
 }"""
 
@@ -40,10 +40,9 @@ class Page:
         (folder / "weights").mkdir()
         for name in ("unet.js", "frame.js", "play_data.js", "live.js", "minidiff.css"):
             shutil.copy(STYLE / name, folder)
+        head = "<!doctype html><meta charset=utf-8><link rel=stylesheet href=minidiff.css>"
         scripts = "".join(f"<script src={name}></script>" for name in live.SCRIPTS[live.NETWORK])
-        (folder / "page.html").write_text(
-            f"<!doctype html><meta charset=utf-8><link rel=stylesheet href=minidiff.css>{body}{scripts}"
-        )
+        (folder / "page.html").write_text(head + body + scripts)
         self.folder = folder
         self.complaints: list[str] = []
         self.tab = browser.new_page()
@@ -58,7 +57,9 @@ class Page:
     def ship(self, path: Path) -> None:
         (self.folder / "weights" / f"{path.stem}.js").write_text(live.script(path))
 
-    def walk(self, name: str, x: Tensor, labels: Tensor | None, tau: list[int], images: int = 0) -> Any:
+    def walk(
+        self, name: str, x: Tensor, labels: Tensor | None, tau: list[int], images: int = 0
+    ) -> Any:
         asked = labels if labels is None else labels.tolist()
         return self.tab.evaluate(WALK, [name, x.flatten().tolist(), asked, tau, images])
 
@@ -91,7 +92,9 @@ def differences(page: Page, name: str, model: md.Denoiser, n: int, tau: list[int
     steps = page.walk(name, x, labels, tau)["steps"]
     assert [step["t"] for step in steps] == tau[1:]
     found, last = [], None
-    for step, (t, s), truth in zip(steps, pairwise(tau), md.ddim(model, x, tau, **cond), strict=True):
+    for step, (t, s), truth in zip(
+        steps, pairwise(tau), md.ddim(model, x, tau, **cond), strict=True
+    ):
         seen = {**cond, "x_self": last} if model.self_conditioned and last is not None else cond
         with torch.no_grad():
             raw = model(x, t, **seen).raw
@@ -118,47 +121,47 @@ def test_a_network_of_more_channels_is_that_of_pytorch(opened: Callable[..., Pag
     assert max(differences(page, "fashion", model, 2, [1000, 500, 0])) < TOLERANCE
 
 
-LOG_SNR = tuple(md.Schedule.cosine(50).log_snr[1:].tolist())
+LINEAR, COSINE = md.Schedule.linear(50), md.Schedule.cosine(50)
+SMALL = dict(size=8, in_channels=1, out_channels=1, width=8, mults=(1, 2), blocks=1, groups=4)
+SMALL |= dict(attention=())
 NETWORKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "as IDDPM": (
-        dict(in_channels=3, out_channels=6, scale_shift=True, symmetric=True, time="iddpm", clock=0.25,
-             blocks=2, head_dim=4, attention=(8, 4), eps=1e-5),
-        dict(variance="learned", schedule=md.Schedule.cosine(50)),
+        dict(in_channels=3, out_channels=6, scale_shift=True, symmetric=True, time="iddpm")
+        | dict(clock=0.25, blocks=2, head_dim=4, attention=(8, 4), eps=1e-5),
+        dict(variance="learned", schedule=COSINE),
     ),
     "linear attention, three levels": (
         dict(size=12, mults=(1, 2, 1), linear_attention=(12, 6), attention=(3,), head_dim=2),
-        dict(schedule=md.Schedule.linear(50), clip=False),
+        dict(schedule=LINEAR, clip=False),
     ),
     "learned features of the log-SNR, v": (
-        dict(time="learned", clock=LOG_SNR, num_classes=3, mults=(1, 1)),
-        dict(predict="v", schedule=md.Schedule.from_alpha_bar(md.Schedule.cosine(50).alpha_bar)),
+        dict(time="learned", clock=tuple(COSINE.log_snr[1:].tolist()), num_classes=3),
+        dict(predict="v", schedule=md.Schedule.from_alpha_bar(COSINE.alpha_bar)),
     ),
     "random features, x0, its own guess": (
-        dict(time="random", clock=1 / 50, self_cond=True, in_channels=3, out_channels=3, mults=(1,)),
+        dict(time="random", clock=1 / 50, self_cond=True, in_channels=3, out_channels=3),
         dict(predict="x0", schedule=md.Schedule.from_betas([0.01 * i for i in range(1, 51)])),
     ),
     "channels that four does not divide": (
         dict(width=6, groups=3, in_channels=2, out_channels=2, attention=(8,), mults=(1, 3)),
-        dict(schedule=md.Schedule.linear(50)),
+        dict(schedule=LINEAR),
     ),
-}  # fmt: skip
+}
 
 
-@pytest.mark.parametrize("how", [dict(), dict(quantize="int8"), dict(quantize="int8", half=("up",))])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_any_network_is_that_of_pytorch(
-    name: str, how: dict[str, Any], opened: Callable[..., Page], tmp_path: Path
+    name: str, opened: Callable[..., Page], tmp_path: Path
 ) -> None:
     network, denoiser = NETWORKS[name]
     torch.manual_seed(0)
-    settings = dict(size=8, in_channels=1, out_channels=1, width=8, mults=(1, 2), blocks=1,
-                    attention=(), groups=4, start="torch") | network  # fmt: skip
-    made = md.Denoiser(md.UNet(md.UNetConfig(**settings)), **denoiser)
+    made = md.Denoiser(md.UNet(md.UNetConfig(**(SMALL | network), start="torch")), **denoiser)
     path = tmp_path / "made.safetensors"
-    md.save_weights(path, made, **how)
+    md.save_weights(path, made, quantize="int8", half=("up",))  # 8, 16 and 32 bits in one file
     page = opened()
     page.ship(path)
-    assert max(differences(page, "made", md.load_pretrained(path), 3, [50, 30, 7, 1, 0])) < TOLERANCE
+    model = md.load_pretrained(path)
+    assert max(differences(page, "made", model, 3, [40, 30, 7, 1, 0])) < TOLERANCE
 
 
 def test_a_walk_stops_when_it_is_told(opened: Callable[..., Page]) -> None:
@@ -195,7 +198,8 @@ def test_a_page_with_the_network_loads_at_most_a_megabyte_more() -> None:
 
 # -- the figures --------------------------------------------------------------------------------
 
-FIGURE = '<figure class="live-{}"><img alt="twin" src="data:image/gif;base64,R0lGODlhAQABAAAAACw="></figure>'
+TWIN = '<img alt="twin" src="data:image/gif;base64,R0lGODlhAQABAAAAACw=">'
+FIGURE = f'<figure class="live-{{}}">{TWIN}</figure>'
 DONE = "e => !e.querySelector('output').hasAttribute('aria-busy')"
 
 
@@ -235,7 +239,9 @@ def test_drawing_can_be_stopped(opened: Callable[..., Page]) -> None:
     shown = figure(page, "sampling")
     shown.locator("input").first.press("End")  # 200 steps
     shown.get_by_role("button", name="Draw").click()
-    page.tab.wait_for_function("e => /[1-9] of 200/.test(e.textContent)", arg=shown.element_handle())
+    page.tab.wait_for_function(
+        "e => /[1-9] of 200/.test(e.textContent)", arg=shown.element_handle()
+    )
     assert shown.locator("progress").is_visible()
     shown.get_by_role("button", name="Stop").click()
     wait(page, "sampling")

@@ -1,8 +1,8 @@
 """Figures that answer: which scripts a page needs, and the shipped weights as one of them.
 
 A figure of the class `live-NAME` (`:figclass: live-sampling`) is the static twin of a figure in
-book/_style/live.js, which takes its place where JavaScript runs. A page fetches nothing but scripts:
-from file:// a browser lets it fetch nothing else.
+book/_style/live.js, which takes its place where JavaScript runs. All that such a page loads are
+scripts: from file:// a browser lets it load nothing else.
 """
 
 from __future__ import annotations

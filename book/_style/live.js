@@ -129,13 +129,14 @@
     renoise(figure) {
       const COUNT = 8, S = 10;
       let seed = 1, answer = null;
+      const question = (chosen) => JSON.stringify({ ...chosen, seed });  // what the answer is an answer to
       const digits = window.PLAY.digits.map((digit) => Float32Array.from(digit, (p) => p / 127.5 - 1));
       const noised = ({ digit, t }) => noise(COUNT, seed).map((e, i) => Math.sqrt(AB[t]) * digits[digit][i % SIDE] + Math.sqrt(1 - AB[t]) * e);
       const ROWS = [["x", "xₜ: eight noises"], ["x0", "x̂₀: the guess of one network call"], ["end", `back at t = 0: DDIM in ${S} steps`]];
-      const { form, values, redraw, said } = frame(figure, { least: 280, most: 640, height: (width) => 3 * ((width - 8) / 9 + 24) }, [
+      const { form, inputs, values, redraw, said } = frame(figure, { least: 280, most: 640, height: (width) => 3 * ((width - 8) / 9 + 24) }, [
         ["digit", "start from", DIGITS.slice(1)],
-        ["t", "noise it to t =", range(0, T, 400, 10, { marks: [0, 250, 500, 750, 1000] })],
         ["as", "come back as", DIGITS],
+        ["t", "noise to t =", range(0, T, 400, 10, { marks: [0, 250, 500, 750, 1000] })],
       ], (surface, chosen) => {
         const cell = (surface.width - 8 * 4 - 12) / 9, start = digits[chosen.digit];
         const rows = { x: noised(chosen), ...(answer ?? {}) };
@@ -153,6 +154,7 @@
         if (figure.dataset.trouble) return figure.dataset.trouble;
         const so = `t = ${chosen.t}: xₜ = ${Math.sqrt(AB[chosen.t]).toFixed(2)} x₀ + ${Math.sqrt(1 - AB[chosen.t]).toFixed(2)} ε. `;
         if (!answer) return `${so}Move t: the network (0.4 MB) is fetched and answers.`;
+        if (answer.to !== question(chosen)) return so;
         const far = (x) => (Array.from({ length: COUNT }, (_, i) => distance(image(x, i), start)).reduce((a, b) => a + b) / COUNT).toFixed(2);
         return `${so}Mean distance to x₀ (root mean square per pixel): x̂₀ ${far(rows.x0)}, back ${far(rows.end)}.`;
       });
@@ -161,19 +163,22 @@
         const chosen = values(), x = noised(chosen);
         if (chosen.t === 0) {
           runner.stop();
-          answer = { x0: x, end: x };
+          answer = { to: question(chosen), x0: x, end: x };
           return redraw();
         }
         let first = null;
         await runner.walk({ x, labels: labels(chosen.as, COUNT), tau: minidiff.tau(chosen.t, Math.min(S, chosen.t)) }, (step) => {
           first ??= step.x0;
-          answer = { x0: first, end: step.x0 };
+          if (still.matches && step.t) return;
+          answer = { to: question(chosen), x0: first, end: step.x0 };
           redraw();
         });
         redraw();
       };
       form.addEventListener("input", again);
-      button(form, "Other noise", () => { seed++; answer = null; redraw(); again(); });
+      const holder = inputs.t.parentElement;
+      holder.classList.add("long");
+      button(form, "Other noise", () => { seed++; answer = null; redraw(); again(); }, holder);
     },
   };
 
