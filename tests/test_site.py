@@ -188,7 +188,8 @@ WIDE = """() => [...document.querySelectorAll("article *")]
          && p.clientWidth <= innerWidth) return false; return true; })
   .slice(0, 5).map(e => e.outerHTML.slice(0, 120))"""
 # The width is that of the tag: pictures further down have not been fetched yet.
-SHRUNK = """() => [...document.querySelectorAll("article figure img")].filter(i => i.checkVisibility())
+SHRUNK = """() => [...document.querySelectorAll("article figure img")]
+  .filter(i => i.checkVisibility())  // the twin of a figure that answers is not
   .filter(i => !(i.clientWidth >= 0.6 * parseInt(i.getAttribute("width"))))
   .slice(0, 5).map(i => i.outerHTML.slice(0, 120))"""
 
