@@ -190,6 +190,26 @@ def test_what_cannot_run_says_so_and_may_be_tried_again(
         page.walk("mu", torch.zeros(1, 1, 8, 8), None, [50, 0])
 
 
+@pytest.mark.parametrize(
+    ("pixels", "labels", "tau", "message"),
+    [
+        (63, None, [10, 0], "x must be images of 64 numbers, got 63"),
+        (64, [1, 2], [10, 0], "labels must be 1 whole numbers from 0 to 10, got 1,2"),
+        (64, [11], [10, 0], "labels must be 1 whole numbers from 0 to 10, got 11"),
+        (64, None, [1001, 0], "fall from at most 1000"),
+        (64, None, [10, 10], "fall from at most 1000"),
+    ],
+)
+def test_wrong_questions_are_refused_in_a_sentence(
+    pixels: int, labels: list[int] | None, tau: list[int], message: str, opened: Any
+) -> None:
+    page = opened()
+    page.ship(live.SHIPPED / "digits_labels.safetensors")
+    asked = None if labels is None else torch.tensor(labels)
+    with pytest.raises(Exception, match=message):
+        page.walk("digits_labels", torch.zeros(pixels), asked, tau)
+
+
 def test_a_page_with_the_network_loads_at_most_a_megabyte_more() -> None:
     scripts = [STYLE / name for name in live.SCRIPTS[live.NETWORK]]
     weights = [live.script(live.SHIPPED / f"{name}.safetensors") for name in live.WEIGHTS]

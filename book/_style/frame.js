@@ -89,11 +89,11 @@ const Frame = (() => {
 
   // A grey image of side × side numbers between low and high, each a square of the canvas.
   const pixels = ({ c }, values, left, top, width, [low, high] = [-1, 1]) => {
-    const side = Math.sqrt(values.length), small = Object.assign(document.createElement("canvas"), { width: side, height: side });
-    const data = new ImageData(side, side), grey = new Uint32Array(data.data.buffer);
+    const side = Math.sqrt(values.length), data = new ImageData(side, side);
+    const small = Object.assign(document.createElement("canvas"), { width: side, height: side });
     values.forEach((v, i) => {
-      const g = Math.round((Math.min(Math.max(v, low), high) - low) / (high - low) * 255);
-      grey[i] = 0xff000000 | (g << 16) | (g << 8) | g;
+      const grey = (Math.min(Math.max(v, low), high) - low) / (high - low) * 255;
+      data.data.set([grey, grey, grey, 255], 4 * i);
     });
     small.getContext("2d").putImageData(data, 0, 0);
     c.imageSmoothingEnabled = false;
@@ -104,16 +104,17 @@ const Frame = (() => {
   const range = (min, max, value, step = 1, more = {}) => ({ type: "range", min, max, step, value, ...more });
   let count = 0;
 
-  // A control is [name, label, spec]: a list to choose from, or the properties of an input. A slider shows
-  // its value beside it, through `say` where the number itself is none, and has marks at `marks`.
+  // A control is [name, label, spec], where spec is a list to choose from, or the properties of an input. A
+  // slider has marks at `marks` and its value beside it, in the words of `say`.
   const control = (label, spec) => {
     const { say = minus, marks, ...properties } = Array.isArray(spec) ? {} : spec;
-    const input = document.createElement(Array.isArray(spec) ? "select" : "input"), holder = document.createElement("label");
+    const input = document.createElement(Array.isArray(spec) ? "select" : "input");
+    const holder = document.createElement("label");
     if (Array.isArray(spec)) input.append(...spec.map((s) => new Option(s, s)));
     else Object.assign(input, properties);
     holder.append(`${label} `, input);
     if (input.type === "range") {
-      const value = Object.assign(document.createElement("span"), { className: "value" });
+      const value = Object.assign(document.createElement("span"), { className: "value", ariaHidden: "true" });
       const tell = () => {
         value.textContent = say(+input.value);
         input.setAttribute("aria-valuetext", value.textContent);
@@ -131,8 +132,8 @@ const Frame = (() => {
     return [holder, input];
   };
 
-  // The canvas is as wide as there is room, from `least` to `most`, and in the proportions of `shape` or so
-  // high as it says. `draw` fills it and returns the sentence below. Returns what live.js needs too.
+  // The canvas is as wide as there is room, from `least` to `most`; its height may be a function of the width.
+  // `draw` fills it and returns the sentence below it. live.js goes on with what is returned.
   const frame = (figure, { least = 0, most, height }, controls, draw) => {
     const canvas = document.createElement("canvas"), form = document.createElement("form");
     const said = document.createElement("output"), inputs = {};
@@ -147,8 +148,8 @@ const Frame = (() => {
     const values = () => Object.fromEntries(Object.entries(inputs).map(([name, input]) =>
       [name, input.type === "checkbox" ? input.checked : input.type === "range" ? +input.value : input.value]));
     const redraw = () => {
-      const width = Math.max(least, Math.min(most, figure.clientWidth || most)), ratio = window.devicePixelRatio || 1;
-      const high = typeof height === "function" ? height(width) : height;
+      const width = Math.max(least, Math.min(most, figure.clientWidth || most));
+      const ratio = window.devicePixelRatio || 1, high = typeof height === "function" ? height(width) : height;
       Object.assign(canvas, { width: Math.round(width * ratio), height: Math.round(high * ratio) });
       canvas.style.width = `${width}px`;
       const c = canvas.getContext("2d");

@@ -9,6 +9,7 @@
   const image = (x, i) => x.subarray(i * SIDE, (i + 1) * SIDE);
   const distance = (x, y) => Math.sqrt(x.reduce((sum, v, i) => sum + (v - y[i]) ** 2, 0) / x.length);
   const labels = (digit, count) => (digit === ANY ? undefined : Array(count).fill(+digit));
+  const ROOM = { least: 280, most: 640 };
   const DIGITS = [ANY, ...Array(10).keys()].map(String);
 
   const button = (form, words, act, before = null) => {
@@ -76,10 +77,11 @@
         }
       };
       const panel = (width) => Math.floor((width - 24) / 2);
-      const { form, inputs, values, redraw, said } = frame(figure, { least: 280, most: 640, height: (width) => panel(width) + 24 }, [
+      const room = { ...ROOM, height: (width) => panel(width) + 24 };
+      const { form, inputs, values, redraw, said } = frame(figure, room, [
         ["digit", "digit", DIGITS],
-        ["S", "steps S", range(0, STEPS.length - 1, 4, 1, { marks: STEPS.map((_, i) => i), say: (i) => `${STEPS[i]}` })],
-        ["calls", "film, t =", range(0, 0, 0, 1, { disabled: true, say: (calls) => `${film[calls].t}` })],
+        ["S", "steps S", range(0, STEPS.length - 1, 4, 1, { marks: [...STEPS.keys()], say: (i) => STEPS[i] })],
+        ["calls", "film, t =", range(0, 0, 0, 1, { disabled: true, say: (calls) => film[calls].t })],
       ], (surface, { calls }) => {
         const { t, x, x0 } = film[calls], width = panel(surface.width), end = film.at(-1);
         surface.c.strokeStyle = ink();
@@ -88,11 +90,12 @@
         sheet(surface, x, 0, 24, width);
         sheet(surface, x0, width + 24, 24, width);
         if (figure.dataset.trouble) return figure.dataset.trouble;
-        if (!x0) return `t = ${T}: sixteen times nothing but noise. Press “Draw”; the first time, the network (0.4 MB) is fetched.`;
+        if (!x0) return `t = ${T}: sixteen times nothing but noise. “Draw” loads the network, 0.4 MB, the first time.`;
         const which = used.digit === ANY ? "digits" : `times the digit ${used.digit}`;
         const so = `t = ${t}, ${calls} of ${used.S} steps done: sixteen ${which}. `;
         if (end.t) return so;
-        return `${so}Distance to the end (root mean square per pixel): xₜ ${distance(x, end.x).toFixed(2)}, x̂₀ ${distance(x0, end.x).toFixed(2)}.`;
+        const [far, near] = [x, x0].map((image) => distance(image, end.x).toFixed(2));
+        return `${so}Distance to the end (root mean square per pixel): xₜ ${far}, x̂₀ ${near}.`;
       });
       const runner = walker(figure, progress(figure), said);
       const showLast = () => {
@@ -108,7 +111,8 @@
         reset();
         go.textContent = "Stop";
         const pause = Math.min(100, 2000 / used.S);  // a film of two seconds is slow enough to be seen
-        await runner.walk({ x: film[0].x, labels: labels(digit, COUNT), tau: minidiff.tau(T, used.S) }, async (step) => {
+        const asked = { x: film[0].x, labels: labels(digit, COUNT), tau: minidiff.tau(T, used.S) };
+        await runner.walk(asked, async (step) => {
           film.at(-1).x0 = step.x0;
           film.push({ t: step.t, x: step.x, ...(step.t ? {} : { x0: step.x }) });
           if (still.matches) return;  // who asked for less motion sees the end, and moves t by hand
@@ -131,32 +135,41 @@
       let seed = 1, answer = null;
       const question = (chosen) => JSON.stringify({ ...chosen, seed });  // what the answer is an answer to
       const digits = window.PLAY.digits.map((digit) => Float32Array.from(digit, (p) => p / 127.5 - 1));
-      const noised = ({ digit, t }) => noise(COUNT, seed).map((e, i) => Math.sqrt(AB[t]) * digits[digit][i % SIDE] + Math.sqrt(1 - AB[t]) * e);
-      const ROWS = [["x", "xₜ: eight noises"], ["x0", "x̂₀: the guess of one network call"], ["end", `back at t = 0: DDIM in ${S} steps`]];
-      const { form, inputs, values, redraw, said } = frame(figure, { least: 280, most: 640, height: (width) => 3 * ((width - 8) / 9 + 24) }, [
+      const noised = ({ digit, t }) => noise(COUNT, seed)
+        .map((e, i) => Math.sqrt(AB[t]) * digits[digit][i % SIDE] + Math.sqrt(1 - AB[t]) * e);
+      const ROWS = {
+        x: "xₜ: eight noises",
+        x0: "x̂₀: the guess of one network call",
+        end: `back at t = 0: DDIM in ${S} steps`,
+      };
+      const size = (width) => (width - 44) / 9, room = { ...ROOM, height: (width) => 3 * (size(width) + 26) };
+      const { form, inputs, values, redraw, said } = frame(figure, room, [
         ["digit", "start from", DIGITS.slice(1)],
         ["as", "come back as", DIGITS],
         ["t", "noise to t =", range(0, T, 400, 10, { marks: [0, 250, 500, 750, 1000] })],
       ], (surface, chosen) => {
-        const cell = (surface.width - 8 * 4 - 12) / 9, start = digits[chosen.digit];
+        const cell = size(surface.width), start = digits[chosen.digit];
         const rows = { x: noised(chosen), ...(answer ?? {}) };
+        surface.c.strokeStyle = ink();
         title(surface, "x₀", 0, 15);
         pixels(surface, start, 0, 22, cell);
-        ROWS.forEach(([name, words], row) => {
+        Object.entries(ROWS).forEach(([name, words], row) => {
           const top = row * (cell + 26);
           title(surface, words, cell + 16, top + 15);
           for (let i = 0; i < COUNT; i++) {
             const left = cell + 16 + i * (cell + 4);
             if (rows[name]) pixels(surface, image(rows[name], i), left, top + 22, cell);
-            else { surface.c.strokeStyle = ink(); surface.c.strokeRect(left + 0.5, top + 22.5, cell - 1, cell - 1); }
+            else surface.c.strokeRect(left + 0.5, top + 22.5, cell - 1, cell - 1);
           }
         });
         if (figure.dataset.trouble) return figure.dataset.trouble;
-        const so = `t = ${chosen.t}: xₜ = ${Math.sqrt(AB[chosen.t]).toFixed(2)} x₀ + ${Math.sqrt(1 - AB[chosen.t]).toFixed(2)} ε. `;
-        if (!answer) return `${so}Move t: the network (0.4 MB) is fetched and answers.`;
+        const [kept, added] = [AB[chosen.t], 1 - AB[chosen.t]].map((share) => Math.sqrt(share).toFixed(2));
+        const so = `t = ${chosen.t}: xₜ = ${kept} x₀ + ${added} ε. `;
+        if (!answer) return `${so}Move t: that loads the network, 0.4 MB, which answers.`;
         if (answer.to !== question(chosen)) return so;
-        const far = (x) => (Array.from({ length: COUNT }, (_, i) => distance(image(x, i), start)).reduce((a, b) => a + b) / COUNT).toFixed(2);
-        return `${so}Mean distance to x₀ (root mean square per pixel): x̂₀ ${far(rows.x0)}, back ${far(rows.end)}.`;
+        const eight = Float32Array.from({ length: COUNT * SIDE }, (_, i) => start[i % SIDE]);
+        const [guess, back] = [rows.x0, rows.end].map((x) => distance(x, eight).toFixed(2));
+        return `${so}Distance to x₀ (root mean square per pixel): x̂₀ ${guess}, back ${back}.`;
       });
       const runner = walker(figure, progress(figure), said);
       const again = async () => {
@@ -167,7 +180,8 @@
           return redraw();
         }
         let first = null;
-        await runner.walk({ x, labels: labels(chosen.as, COUNT), tau: minidiff.tau(chosen.t, Math.min(S, chosen.t)) }, (step) => {
+        const tau = minidiff.tau(chosen.t, Math.min(S, chosen.t));
+        await runner.walk({ x, labels: labels(chosen.as, COUNT), tau }, (step) => {
           first ??= step.x0;
           if (still.matches && step.t) return;
           answer = { to: question(chosen), x0: first, end: step.x0 };

@@ -69,7 +69,8 @@ window.minidiff = (() => {
         .split(/\s+/).filter(Boolean);
       const given = ["$out", "$a", "$b", "$bias", "$rows", "$columns", "$depth", "$stride"];
       const own = [...new Set(words.filter((word) => word[0] === "$" && !given.includes(word)))];
-      const vectors = own.filter((word) => /^\$(sum|v)/.test(word)), numbers = own.filter((word) => !vectors.includes(word));
+      const vectors = own.filter((word) => /^\$(sum|v)/.test(word));
+      const numbers = own.filter((word) => !vectors.includes(word));
       const locals = [...given, ...numbers, ...vectors];
       const int = (n) => (n < 128 ? [n] : [(n & 127) | 128, ...int(n >> 7)]);
       const sized = (bytes) => [...int(bytes.length), ...bytes];
@@ -90,14 +91,15 @@ window.minidiff = (() => {
       const e = (h >> 10) & 31, m = (h & 1023) / 1024;
       return (h >> 15 ? -1 : 1) * (e ? 2 ** (e - 15) * (1 + m) : 2 ** -14 * m);
     };
-    const READ = { I8: [1, "getInt8"], F16: [2, "getUint16"], F32: [4, "getFloat32"] };
+    const READ = { I8: [1, "getInt8"], F16: [2, "getUint16"], F32: [4, "getFloat32"], F64: [8, "getFloat64"] };
     // A safetensors file of minidiff/engine/checkpoint.py: its description, and its tensors on the heap.
     const read = (buffer) => {
       const view = new DataView(buffer), length = Number(view.getBigUint64(0, true));
       const { __metadata__: about, ...stored } = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length)));
       const numbers = ({ dtype, data_offsets: [from, to] }) => {
-        const [size, get] = READ[dtype];
-        const values = Float32Array.from({ length: (to - from) / size }, (_, i) => view[get](8 + length + from + i * size, true));
+        if (!READ[dtype]) throw Error(`these weights hold numbers of type ${dtype}, which unet.js does not read`);
+        const [size, get] = READ[dtype], first = 8 + length + from;
+        const values = Float32Array.from({ length: (to - from) / size }, (_, i) => view[get](first + i * size, true));
         return dtype === "F16" ? values.map(half) : values;
       };
       const weights = {};
@@ -131,7 +133,8 @@ window.minidiff = (() => {
 
       const norm = (x, name) => {
         const out = tensor(x.height, x.width, x.channels), h = heap, each = x.channels / c.groups;
-        const weight = weights[`${name}.weight`].at, bias = weights[`${name}.bias`].at, end = x.at + x.pixels * x.step;
+        const weight = weights[`${name}.weight`].at, bias = weights[`${name}.bias`].at;
+        const end = x.at + x.pixels * x.step;
         for (let first = 0; first < x.channels; first += each) {  // the channels of a group
           let mean = 0, square = 0;
           for (let p = x.at + first; p < end; p += x.step)
@@ -334,24 +337,34 @@ window.minidiff = (() => {
     // DDIM without noise (eta = 0). After every image the share of the work that is done, after every step
     // {t, x, x0, raw}: where we are, and what the network said to get here.
     function* ddim({ info, net }, { x, labels, tau }) {
-      const ab = alphaBar(info.schedule), { in_channels, size, self_cond } = info.network, one = in_channels * size ** 2;
+      const ab = alphaBar(info.schedule), { in_channels, size, self_cond, num_classes } = info.network;
+      const one = in_channels * size ** 2, count = x.length / one;
+      if (!Number.isInteger(count)) throw Error(`x must be images of ${one} numbers, got ${x.length} numbers`);
+      if (labels && !num_classes) throw Error("this network knows no labels: leave them out");
+      if (labels && (labels.length !== count || !labels.every((label) => Number.isInteger(label) && label >= 0 && label <= num_classes)))
+        throw Error(`labels must be ${count} whole numbers from 0 to ${num_classes}, got ${labels}`);
+      if (!tau.every((t, i) => Number.isInteger(t) && t >= 0 && t < (tau[i - 1] ?? ab.length)))
+        throw Error(`tau must be whole numbers that fall from at most ${ab.length - 1}, got ${tau}`);
       const toX0 = {
         eps: (v, y, a) => (v - Math.sqrt(1 - a) * y) / Math.sqrt(a),
         x0: (v, y) => y,
         v: (v, y, a) => Math.sqrt(a) * v - Math.sqrt(1 - a) * y,
       }[info.predict];
-      if (!toX0) throw Error(`this page cannot use a network that predicts ${info.predict}`);
-      const count = x.length / one, x0 = new Float32Array(x.length), raw = new Float32Array(x.length);
+      if (!toX0) throw Error(`unet.js cannot use a network that predicts ${info.predict}`);
+      const x0 = new Float32Array(x.length), raw = new Float32Array(x.length);
       for (let step = 0; step + 1 < tau.length; step++) {
         const [t, s] = [tau[step], tau[step + 1]], [a, b] = [ab[t], ab[s]];
         x = x.slice();
         for (let i = 0; i < count; i++) {
-          const [from, to] = [i * one, (i + 1) * one], seen = Float32Array.of(...x.subarray(from, to), ...(self_cond ? x0.subarray(from, to) : []));
+          const [from, to] = [i * one, (i + 1) * one], own = self_cond ? x0.subarray(from, to) : [];
+          const seen = Float32Array.of(...x.subarray(from, to), ...own);
           raw.set(net(seen, t - 1, labels?.[i]).subarray(0, one), from);  // beyond it: a learned variance
           for (let k = from; k < to; k++) {
-            const guess = toX0(x[k], raw[k], a), clipped = info.clip ? Math.min(Math.max(guess, -1), 1) : guess;
+            const guess = toX0(x[k], raw[k], a);
+            const clipped = info.clip ? Math.min(Math.max(guess, -1), 1) : guess;
             const eps = info.predict === "eps" ? raw[k] : (x[k] - Math.sqrt(a) * guess) / Math.sqrt(1 - a);
-            x[k] = Math.sqrt(b) * clipped + Math.sqrt(1 - b) * (eps + Math.sqrt(a / (1 - a)) * (guess - clipped));
+            const kept = eps + Math.sqrt(a / (1 - a)) * (guess - clipped);  // of the pair with the clipped x0
+            x[k] = Math.sqrt(b) * clipped + Math.sqrt(1 - b) * kept;
             x0[k] = clipped;
           }
           yield { share: (step + (i + 1) / count) / (tau.length - 1) };
