@@ -90,7 +90,7 @@
         sheet(surface, x, 0, 24, width);
         sheet(surface, x0, width + 24, 24, width);
         if (figure.dataset.trouble) return figure.dataset.trouble;
-        if (!x0) return `t = ${T}: sixteen times nothing but noise. “Draw” loads the network, 0.4 MB, the first time.`;
+        if (!x0) return `t = ${T}: sixteen times nothing but noise. The first “Draw” loads the network, 0.4 MB.`;
         const which = used.digit === ANY ? "digits" : `times the digit ${used.digit}`;
         const so = `t = ${t}, ${calls} of ${used.S} steps done: sixteen ${which}. `;
         if (end.t) return so;
@@ -190,6 +190,8 @@
         redraw();
       };
       form.addEventListener("input", again);
+      inputs.digit.value = "3";  // one that is easily taken for others
+      redraw();
       const holder = inputs.t.parentElement;
       holder.classList.add("long");
       button(form, "Other noise", () => { seed++; answer = null; redraw(); again(); }, holder);

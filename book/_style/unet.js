@@ -341,7 +341,8 @@ window.minidiff = (() => {
       const one = in_channels * size ** 2, count = x.length / one;
       if (!Number.isInteger(count)) throw Error(`x must be images of ${one} numbers, got ${x.length} numbers`);
       if (labels && !num_classes) throw Error("this network knows no labels: leave them out");
-      if (labels && (labels.length !== count || !labels.every((label) => Number.isInteger(label) && label >= 0 && label <= num_classes)))
+      const known = (label) => Number.isInteger(label) && label >= 0 && label <= num_classes;
+      if (labels && (labels.length !== count || !labels.every(known)))
         throw Error(`labels must be ${count} whole numbers from 0 to ${num_classes}, got ${labels}`);
       if (!tau.every((t, i) => Number.isInteger(t) && t >= 0 && t < (tau[i - 1] ?? ab.length)))
         throw Error(`tau must be whole numbers that fall from at most ${ab.length - 1}, got ${tau}`);
