@@ -189,6 +189,7 @@ WIDE = """() => [...document.querySelectorAll("article *")]
   .slice(0, 5).map(e => e.outerHTML.slice(0, 120))"""
 # The width is that of the tag: pictures further down have not been fetched yet.
 SHRUNK = """() => [...document.querySelectorAll("article figure img")]
+  .filter(i => i.checkVisibility())  // the twin of a figure that answers is not
   .filter(i => !(i.clientWidth >= 0.6 * parseInt(i.getAttribute("width"))))
   .slice(0, 5).map(i => i.outerHTML.slice(0, 120))"""
 
@@ -296,6 +297,24 @@ def test_the_interactive_figures_answer_to_the_keyboard(visit) -> None:
         figures.nth(i).locator("input[type=range]").first.focus()
         opened.page.keyboard.press("ArrowLeft")
         assert said.inner_text() not in ("", before)
+    assert opened.complaints == []
+
+
+def test_the_network_draws_in_the_page(visit) -> None:
+    opened = visit("play.html")
+    shown = opened.page.locator("figure.live-sampling")
+    shown.get_by_role("button", name="Draw").press("Enter")
+    opened.page.wait_for_function(
+        "e => e.querySelector('output').textContent.startsWith('t = 0, 20 of 20')",
+        arg=shown.element_handle(),
+    )
+    again = opened.page.locator("figure.live-renoise")
+    again.locator("input[type=range]").press("ArrowLeft")
+    opened.page.wait_for_function(
+        "e => e.querySelector('output').textContent.includes('t = 390: ') && "
+        "e.querySelector('output').textContent.includes('back ')",
+        arg=again.element_handle(),
+    )
     assert opened.complaints == []
 
 

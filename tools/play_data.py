@@ -1,4 +1,4 @@
-"""Write the data of the interactive figures (book/play.md): one digit, and samples by step and eta.
+"""Write what the figures of book/play.md need: digits, samples by step and eta, and static twins.
 
 python tools/play_data.py
 """
@@ -12,15 +12,16 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 import minidiff as md
 
 STEPS, ETAS, COUNT = (5, 10, 20, 50, 100), (0.0, 0.5, 1.0, "hat"), 16
+BOOK = Path(__file__).resolve().parent.parent / "book"
 
 
-def main() -> None:
-    """Sample the shipped digits network from one set of latents for every choice of S and eta."""
-    model = md.load_pretrained("digits")
+def samples(model: md.Denoiser) -> str:
+    """Sixteen digits from one set of latents for every choice of S and eta, as one picture."""
     x_T = md.randn(torch.empty(COUNT, 1, 8, 8), torch.Generator().manual_seed(0))
     sheet = torch.zeros(len(ETAS) * 16, len(STEPS) * 64, dtype=torch.uint8)
     for row, eta in enumerate(ETAS):
@@ -31,16 +32,54 @@ def main() -> None:
             sheet[row * 16 : row * 16 + 16, column * 64 : column * 64 + 64] = tile.reshape(16, 64)
     file = io.BytesIO()
     Image.fromarray(sheet.numpy()).save(file, format="PNG", optimize=True)
-    digit = md.data.load("digits").images[3, 0].flatten().tolist()
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def sampling_twin(model: md.Denoiser) -> tuple[list[Tensor], list[int]]:
+    """The film of three digits: rows x_t and x0 of each, a column for every second step of 20."""
+    x_T = md.randn(torch.empty(3, 1, 8, 8), torch.Generator().manual_seed(3))
+    steps = list(md.ddim(model, x_T, md.tau(1000, S=20), labels=torch.tensor([2, 3, 8])))
+    states = [(1000, x_T), *((step.t, step.x) for step in steps)]
+    kept = [(t, x, step.x0) for (t, x), step in zip(states, steps, strict=False)][::2]
+    kept.append((0, steps[-1].x, steps[-1].x))
+    return [torch.stack([x, x0], 1).flatten(0, 1) for _, x, x0 in kept], [t for t, _, _ in kept]
+
+
+def renoise_twin(model: md.Denoiser, digit: Tensor) -> tuple[list[Tensor], list[int]]:
+    """A digit noised to t (columns) and drawn anew: rows x_t, x0, the end; three other ends."""
+    eps = md.randn(torch.empty(4, 1, 8, 8), torch.Generator().manual_seed(0))
+    none = torch.full((4,), 10)
+    times, frames = list(range(100, 1000, 100)), []
+    for t in times:
+        x_t = md.diffuse(model.schedule, digit.expand_as(eps), t, eps)
+        first, *_, last = md.ddim(model, x_t, [t * i // 10 for i in range(10, -1, -1)], labels=none)
+        frames.append(torch.cat([x_t[:1], first.x0[:1], last.x]))
+    return frames, times
+
+
+def main() -> None:
+    """The digits and samples as a script, the twins as pictures."""
+    test = md.data.load("digits", split="test")
+    starts = [test.images[test.labels == k][0] for k in range(10)]
     data = {
-        "digit": digit,
+        "digit": md.data.load("digits").images[3, 0].flatten().tolist(),
+        "digits": [start.flatten().tolist() for start in starts],
         "steps": STEPS,
         "etas": ETAS,
-        "sheet": "data:image/png;base64," + base64.b64encode(file.getvalue()).decode(),
+        "sheet": samples(md.load_pretrained("digits")),
     }
-    out = Path(__file__).resolve().parent.parent / "book" / "_style" / "play_data.js"
+    out = BOOK / "_style" / "play_data.js"
     out.write_text(f"// Written by tools/play_data.py.\nwindow.PLAY = {json.dumps(data)};\n")
     print(f"{out.stat().st_size / 1024:.0f} KiB in {out.name}")
+
+    model = md.load_pretrained("digits_labels")
+    twins = {
+        "live_sampling.png": sampling_twin(model),
+        "live_renoise.png": renoise_twin(model, md.data.from_uint8(starts[3])),
+    }
+    for name, (frames, times) in twins.items():
+        labels = [f"t = {t}" if not i else t for i, t in enumerate(times)]
+        md.plots.film(frames, labels, rows=6).savefig(BOOK / "images" / name, dpi=80)
 
 
 if __name__ == "__main__":

@@ -1,35 +1,15 @@
-// The interactive figures of play.md: plain canvas, no library, no network.
-// Each figure is a <figure data-play="name"> that holds its static text; controls are added here.
+// The figures of play.md that need no network: each is a <figure data-play="name"> that holds its static
+// text; frame.js adds the controls.
 (() => {
   "use strict";
+  const { linear, normals, minus, ink, blue, orange, font, Plot, pixels, range, frame } = Frame;
   const T = 1000;
-
-  // ---------------------------------------------------------------- mathematics
-  const linear = (n, rescale) => {
-    const ab = [1];
-    for (let t = 1; t <= n; t++) {
-      const beta = (1e-4 + (0.02 - 1e-4) * (t - 1) / (n - 1)) * (rescale ? 1000 / n : 1);
-      ab.push(ab[t - 1] * (1 - Math.min(beta, 0.999)));
-    }
-    return ab;
-  };
   const cosine = (n) => {
     const f = (u) => Math.cos(Math.PI / 2 * (u + 0.008) / 1.008) ** 2, ab = [1];
     for (let t = 1; t <= n; t++) ab.push(ab[t - 1] * (1 - Math.min(1 - f(t / n) / f((t - 1) / n), 0.999)));
     return ab;
   };
-  const AB = linear(T, true);
-  const normals = (n, seed) => {  // the same noise at every visit
-    let s = seed;
-    const u = () => {  // mulberry32
-      s = (s + 0x6d2b79f5) | 0;
-      let z = Math.imul(s ^ (s >>> 15), 1 | s);
-      z = (z + Math.imul(z ^ (z >>> 7), 61 | z)) ^ z;
-      return (((z ^ (z >>> 14)) >>> 0) + 0.5) / 4294967296;
-    };
-    return Array.from({ length: n }, () => Math.sqrt(-2 * Math.log(u())) * Math.cos(2 * Math.PI * u()));
-  };
-  const minus = (number) => `${number}`.replace("-", "−");
+  const AB = linear(T);
   const power = (number) => {  // 4.04 · 10⁻⁵
     const [digits, exponent] = number.toExponential(2).split("e");
     if (Math.abs(exponent) < 3) return number.toPrecision(3);
@@ -37,98 +17,12 @@
   };
   const gauss = (x, m, v) => Math.exp(-((x - m) ** 2) / (2 * v)) / Math.sqrt(2 * Math.PI * v);
 
-  // ---------------------------------------------------------------- drawing
-  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const ink = () => colour("--pst-color-text-base") || "#222";
-  const dark = () => document.documentElement.dataset.theme === "dark";
-  const blue = () => (dark() ? "#56b4e9" : "#0072b2"), orange = () => (dark() ? "#e69f00" : "#b84e00");
-
-  class Plot {  // a canvas with axes in data coordinates
-    constructor(canvas, x, y, labels) {
-      Object.assign(this, { canvas, c: canvas.getContext("2d"), x, y, labels });
-      this.box = [50, 10, canvas.width - 18, canvas.height - 36];
-    }
-    px(u) { const [l, , r] = this.box; return l + (u - this.x[0]) / (this.x[1] - this.x[0]) * (r - l); }
-    py(v) { const [, t, , b] = this.box; return b - (v - this.y[0]) / (this.y[1] - this.y[0]) * (b - t); }
-    clear() {
-      const { c, canvas } = this, [l, t, r, b] = this.box;
-      c.clearRect(0, 0, canvas.width, canvas.height);
-      c.strokeStyle = c.fillStyle = ink();
-      c.lineWidth = 1; c.setLineDash([]); c.font = "13px sans-serif";
-      c.strokeRect(l, t, r - l, b - t);
-      c.textAlign = "center";
-      for (const u of [0, 0.5, 1].map((f) => this.x[0] + f * (this.x[1] - this.x[0])))
-        c.fillText(minus(+u.toFixed(2)), this.px(u), b + 15);
-      c.fillText(this.labels[0], (l + r) / 2, b + 31);
-      c.textAlign = "right";
-      for (const v of [0, 0.5, 1].map((f) => this.y[0] + f * (this.y[1] - this.y[0])))
-        c.fillText(minus(+v.toFixed(2)), l - 4, this.py(v) + 4);
-      c.save(); c.translate(12, (t + b) / 2); c.rotate(-Math.PI / 2); c.textAlign = "center";
-      c.fillText(this.labels[1], 0, 0); c.restore();
-    }
-    line(points, stroke, dash = [], width = 2) {
-      const { c } = this, [l, t, r, b] = this.box;
-      c.save(); c.beginPath(); c.rect(l, t, r - l, b - t); c.clip();
-      c.beginPath(); c.strokeStyle = stroke; c.lineWidth = width; c.setLineDash(dash);
-      points.forEach(([u, v], i) => c[i ? "lineTo" : "moveTo"](this.px(u), this.py(v)));
-      c.stroke(); c.restore();
-    }
-    dots(points, fill, size = 3, square = false) {
-      const { c } = this;
-      c.fillStyle = fill;
-      for (const [u, v] of points) {
-        c.beginPath();
-        if (square) c.rect(this.px(u) - size, this.py(v) - size, 2 * size, 2 * size);
-        else c.arc(this.px(u), this.py(v), size, 0, 7);
-        c.fill();
-      }
-    }
-    text(u, v, words, fill) {
-      this.c.fillStyle = fill; this.c.textAlign = "left"; this.c.fillText(words, this.px(u), this.py(v));
-    }
-  }
-
-  // ---------------------------------------------------------------- a figure's frame
-  // On a phone a canvas of axes is made narrower, so that its words are shrunk less.
-  const fitted = (figure, width) => Math.max(400, Math.min(width, figure.clientWidth || width));
-
-  const frame = (figure, width, height, controls, draw) => {
-    const canvas = Object.assign(document.createElement("canvas"), { width, height });
-    canvas.setAttribute("role", "img");
-    const form = document.createElement("form"), said = document.createElement("output");
-    said.setAttribute("aria-live", "polite");
-    form.addEventListener("submit", (e) => e.preventDefault());
-    const inputs = {};
-    for (const [name, label, spec] of controls) {
-      const holder = document.createElement("label");
-      holder.append(label + " ");
-      const input = document.createElement(Array.isArray(spec) ? "select" : "input");
-      if (Array.isArray(spec)) for (const s of spec) input.append(new Option(s, s));
-      else Object.assign(input, spec);
-      inputs[name] = input;
-      holder.append(input);
-      form.append(holder);
-    }
-    const redraw = () => {
-      const values = {};
-      for (const [name, input] of Object.entries(inputs))
-        values[name] = input.type === "checkbox" ? input.checked : input.type === "range" ? +input.value : input.value;
-      const words = draw(canvas, values);
-      said.textContent = words;
-      canvas.setAttribute("aria-label", words);
-    };
-    form.addEventListener("input", redraw);
-    figure.prepend(form, canvas, said);
-    new MutationObserver(redraw).observe(document.documentElement, { attributeFilter: ["data-theme"] });
-    redraw();
-  };
-  const range = (min, max, value, step = 1) => ({ type: "range", min, max, step, value });
-
+  const TIMES = { marks: [0, 250, 500, 750, 1000] };
   const FIGURES = {
     schedule(figure) {
-      frame(figure, fitted(figure, 560), 300, [
+      frame(figure, { least: 400, most: 560, height: 300 }, [
         ["kind", "schedule", ["linear", "cosine"]],
-        ["n", "T", range(10, 1000, 1000, 10)],
+        ["n", "T", range(10, T, T, 10)],
         ["rescale", "scale β by 1000/T", { type: "checkbox", checked: true }],
       ], (canvas, { kind, n, rescale }) => {
         const ab = kind === "linear" ? linear(n, rescale) : cosine(n);
@@ -148,9 +42,8 @@
 
     noising(figure) {
       const eps = normals(64, 7), x0 = window.PLAY.digit.map((p) => p / 127.5 - 1);
-      frame(figure, 560, 200, [["t", "t", range(0, T, 150)]], (canvas, { t }) => {
-        const a = AB[t], c = canvas.getContext("2d"), cell = 20;
-        c.clearRect(0, 0, canvas.width, canvas.height);
+      frame(figure, { least: 400, most: 560, height: (width) => width * 0.35 }, [["t", "t", range(0, T, 150, 1, TIMES)]], (canvas, { t }) => {
+        const a = AB[t], { c, width } = canvas, unit = width / 560;
         c.fillStyle = ink(); c.textAlign = "center";
         const parts = [
           ["√ᾱ x₀", x0.map((v) => Math.sqrt(a) * v)],
@@ -158,23 +51,18 @@
           ["xₜ", x0.map((v, i) => Math.sqrt(a) * v + Math.sqrt(1 - a) * eps[i])],
         ];
         parts.forEach(([name, values], k) => {
-          const left = k * 190 + 10;
-          values.forEach((v, i) => {
-            const g = Math.round((Math.min(Math.max(v, -2), 2) + 2) / 4 * 255);
-            c.fillStyle = `rgb(${g},${g},${g})`;
-            c.fillRect(left + (i % 8) * cell, Math.floor(i / 8) * cell, cell, cell);
-          });
-          c.fillStyle = ink();
-          c.font = "16px sans-serif"; c.fillText(name, left + 80, 184);
-          c.font = "24px sans-serif"; if (k < 2) c.fillText(k ? "=" : "+", left + 175, 88);
+          const left = (k * 190 + 10) * unit;
+          pixels(canvas, values, left, 0, 160 * unit, [-2, 2]);
+          c.font = font(16); c.fillText(name, left + 80 * unit, 184 * unit);
+          c.font = font(24); if (k < 2) c.fillText(k ? "=" : "+", left + 175 * unit, 88 * unit);
         });
         return `t = ${t}: xₜ = ${Math.sqrt(a).toFixed(3)} x₀ + ${Math.sqrt(1 - a).toFixed(3)} ε.`;
       });
     },
 
     posterior(figure) {
-      frame(figure, fitted(figure, 560), 300, [
-        ["b", "β (logarithmic)", range(-3, -0.05, -2, 0.05)],
+      frame(figure, { least: 400, most: 560, height: 300 }, [
+        ["b", "β (logarithmic)", range(-3, -0.05, -2, 0.05, { marks: [-3, -2, -1], say: (b) => (10 ** b).toFixed(3) })],
         ["x", "xₜ", range(-2, 2, 0.1, 0.1)],
       ], (canvas, { b, x }) => {
         const beta = 10 ** b, N = 1201, grid = Array.from({ length: N }, (_, i) => -3 + i / 200);
@@ -199,16 +87,16 @@
 
     samples(figure) {
       const { steps, etas, sheet } = window.PLAY, image = new Image();
-      image.addEventListener("load", () => frame(figure, 526, 128, [
-        ["S", "steps S", range(0, steps.length - 1, 1)],
-        ["e", "η", range(0, etas.length - 1, 0)],
-      ], (canvas, { S, e }) => {
-        const c = canvas.getContext("2d");
+      const every = (list) => ({ marks: list.map((_, i) => i), say: (i) => (list[i] === "hat" ? "σ̂" : `${list[i]}`) });
+      image.addEventListener("load", () => frame(figure, { least: 263, most: 526, height: (width) => width / 4 - 3 }, [
+        ["S", "steps S", range(0, steps.length - 1, 1, 1, every(steps))],
+        ["e", "η", range(0, etas.length - 1, 0, 1, every(etas))],
+      ], ({ c, width }, { S, e }) => {
+        const step = (width + 4) / 8;
         c.imageSmoothingEnabled = false;
-        c.clearRect(0, 0, canvas.width, canvas.height);
         for (let i = 0; i < 16; i++) {
           const [u, v] = [i % 8, Math.floor(i / 8)];
-          c.drawImage(image, S * 64 + 8 * u, e * 16 + 8 * v, 8, 8, 66 * u, 66 * v, 62, 62);
+          c.drawImage(image, S * 64 + 8 * u, e * 16 + 8 * v, 8, 8, step * u, step * v, step - 4, step - 4);
         }
         const eta = etas[e] === "hat" ? "σ̂" : etas[e];
         return `S = ${steps[S]}, η = ${eta}: sixteen digits from the same sixteen latents` +
@@ -250,7 +138,7 @@
         .map((p) => p.map((v) => v * Math.hypot(sigmas[T], 1)));
       const truth = starts.map((x) => walk(x, 800, "Heun"));
       const shown = (path, n) => path.map((p, i) => p.map((v) => v / Math.hypot(grid(n)[i], 1)));
-      frame(figure, fitted(figure, 480), 420, [
+      frame(figure, { least: 400, most: 480, height: 420 }, [
         ["method", "solver", ["Euler (DDIM)", "Heun", "DPM-Solver++(2M)"]],
         ["n", "steps", range(2, 40, 6)],
       ], (canvas, { method, n }) => {
@@ -272,9 +160,5 @@
     },
   };
 
-  const start = () => {
-    for (const figure of document.querySelectorAll("figure[data-play]")) FIGURES[figure.dataset.play](figure);
-  };
-  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
-  else start();
+  Frame.start("figure[data-play]", (figure) => FIGURES[figure.dataset.play](figure));
 })();
