@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "book" / "notation.md").read_text("utf-8")
 
+APPENDIX = {"90": "A", "91": "B"}
 GREEK = re.compile(
     "alpha|beta|gamma|delta|epsilon|zeta|eta|theta|kappa|lambda|mu|nu|xi|pi|rho|sigma|tau|phi|varphi"
     "|chi|psi|omega|Gamma|Delta|Theta|Lambda|Sigma|Phi|Psi|Omega|ell|nabla|partial"
@@ -53,7 +54,7 @@ def used() -> dict[str, set[str]]:
             if cell.cell_type == "markdown":
                 for tex in formulas(cell.source):
                     for letter in letters(tex):
-                        where[letter].add("A" if number == "90" else number)
+                        where[letter].add(APPENDIX.get(number, number))
     return dict(where)
 
 
@@ -117,7 +118,7 @@ def test_the_chapters_of_a_letter_with_several_meanings(letter: str) -> None:
 
 @pytest.mark.parametrize("letter", sorted(one_meaning()))
 def test_the_chapter_of_first_use(letter: str) -> None:
-    earliest = min(USED[letter], key=lambda c: 90 if c == "A" else int(c))
+    earliest = min(USED[letter], key=lambda c: int(c) if c.isdigit() else 90)
     assert one_meaning()[letter] == earliest
 
 
