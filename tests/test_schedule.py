@@ -149,7 +149,7 @@ def test_noise_level_and_fractional_t_are_inverse(schedule: Schedule, u: float) 
     ("make", "message"),
     [
         (lambda: Schedule.linear(20), "take T > 20"),
-        (lambda: Schedule.linear(1), "at least 2 steps, got 1"),
+        (lambda: Schedule.linear(1), "of 2 to 1,000,000 steps, got 1"),
         (lambda: Schedule.cosine(10.0), "whole number"),  # type: ignore[arg-type]
         (lambda: Schedule.from_betas([0.1, 1.0]), "beta_2 = 1.0"),
         (lambda: Schedule.from_betas([0.0, 0.1]), "beta_1 = 0.0"),

@@ -26,6 +26,7 @@ FIXED = {
 }
 # Those that vary, with their types and the class's defaults; ... has none here.
 VARIED: dict[str, tuple[Any, Any]] = {
+    "block_out_channels": (tuple[Count, ...], ...),
     "sample_size": (Count | tuple[Count, Count] | None, None),
     "in_channels": (Count, 3),
     "out_channels": (Count, 3),
@@ -34,7 +35,6 @@ VARIED: dict[str, tuple[Any, Any]] = {
     "flip_sin_to_cos": (bool, True),
     "down_block_types": (tuple[str, ...], ...),
     "up_block_types": (tuple[str, ...], ...),
-    "block_out_channels": (tuple[Count, ...], ...),
     "layers_per_block": (Count, 2),
     "dropout": (Share, 0.0),
     "attention_head_dim": (Count | None, 8),
@@ -164,6 +164,7 @@ def to_diffusers(c: UNetConfig) -> dict[str, Any]:
 
 
 def require(config: UNetConfig, **allowed: Any) -> None:
+    """Refuse a network of ours that has what theirs has not."""
     wrong = [
         f"{name}={getattr(config, name)!r} (only {value!r})"
         for name, value in allowed.items()

@@ -141,7 +141,9 @@ def _some(names: list[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + more
 
 
-def unwrapped(state: Mapping[str, Tensor]) -> State:
+def unwrapped(
+    state: Mapping[str, Tensor], wrappers: tuple[str, ...] = ("module", "_orig_mod")
+) -> State:
     """Names without the parts that torch.compile, DataParallel and DDP put into them.
 
     >>> list(unwrapped({"module._orig_mod.conv_in.bias": torch.zeros(1)}))
@@ -149,7 +151,7 @@ def unwrapped(state: Mapping[str, Tensor]) -> State:
     """
     out: State = {}
     for name, tensor in state.items():
-        parts = [part for part in str(name).split(".") if part not in ("module", "_orig_mod")]
+        parts = [part for part in str(name).split(".") if part not in wrappers]
         if (plain := ".".join(parts)) in out:
             raise ValueError(f"the state dict has {plain} twice, with and without a wrapper's name")
         out[plain] = tensor

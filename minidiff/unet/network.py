@@ -38,8 +38,8 @@ class UNet(nn.Module):
     """ε_θ(x_t, t), or whatever it is trained to predict: (B, C, H, W) → (B, out_channels, H, W).
 
     t is (B,), integer or float, in the networks' 0..T-1 (`Denoiser` subtracts the one). labels is
-    (B,), where `num_classes` is the null class; x_self the last guess of x_0. The output is float32
-    also under autocast. `net.checkpointing = True` trades time for memory in training.
+    (B,), where `num_classes` is the null class; x_self the last guess of x_0. x is taken in the
+    weights' precision, and the output has it, also under autocast. `net.checkpointing = True` trades time for memory in training.
 
     `torch.func`, `torch.export` and second derivatives pass through it. Only where, in training
     mode, weights are differentiated twice, say so: `with sdpa_kernel(SDPBackend.MATH)`, since the
@@ -139,10 +139,11 @@ class UNet(nn.Module):
         Near t = T the network hands x_t almost unchanged to its output, so that rounding x_t would
         be most of what 16 bits cost (`test_sixteen_bits_do_not_round_the_input` measures it).
         """
+        x = x.to(self.conv_in.weight.dtype)  # float32 noise for float64 weights, or for half ones
         if x.is_meta or not torch.is_autocast_enabled(x.device.type):
             return self.conv_in(x)  # type: ignore[no-any-return]
         with _full_precision(x):
-            h = self.conv_in(x.to(self.conv_in.weight.dtype))
+            h = self.conv_in(x)
         return h.to(torch.get_autocast_dtype(x.device.type))  # type: ignore[no-any-return]
 
     def embed(self, t: Tensor, labels: Tensor | None = None) -> Tensor:

@@ -134,4 +134,4 @@ def port_schedule(c: Mapping[str, Any]) -> Schedule:
         return Schedule.linear(T, first * T / 1000, last * T / 1000)
     if kind not in known:
         raise ValueError(f"beta_schedule must be linear, {', '.join(known)}; got {kind!r}")
-    return Schedule.frombetas_of(betas_of(known[kind], T, first, last))
+    return Schedule.from_betas(betas_of(known[kind], T, first, last))

@@ -209,13 +209,13 @@ def _schedule(s: Settings, reads: Reads) -> Schedule:
             raise ValueError(
                 f"trained_betas has {len(s.trained_betas)} numbers, num_train_timesteps is {T}"
             )
-        schedule = Schedule.frombetas_of(s.trained_betas)
+        schedule = Schedule.from_betas(s.trained_betas)
     elif s.beta_schedule == "linear":  # they take the ends as they are, ours are for T = 1000
         schedule = Schedule.linear(T, first * T / 1000, last * T / 1000)
     elif s.beta_schedule == "squaredcos_cap_v2":
         schedule = Schedule.cosine(T)
     else:
-        schedule = Schedule.frombetas_of(betas_of(s.beta_schedule, T, first, last))
+        schedule = Schedule.from_betas(betas_of(s.beta_schedule, T, first, last))
     if not rescaled:
         return schedule
     if "zero" in reads.heeds:
@@ -231,6 +231,7 @@ def _schedule(s: Settings, reads: Reads) -> Schedule:
 
 
 def betas_of(kind: str, T: int, first: float, last: float) -> Tensor:
+    """beta_1..beta_T of a schedule that they have and `Schedule` has no method for, float64."""
     if kind == "scaled_linear":
         return torch.linspace(first**0.5, last**0.5, T, **EXACT) ** 2
     if kind == "sigmoid":
