@@ -39,7 +39,8 @@ class UNet(nn.Module):
 
     t is (B,), integer or float, in the networks' 0..T-1 (`Denoiser` subtracts the one). labels is
     (B,), where `num_classes` is the null class; x_self the last guess of x_0. x is taken in the
-    weights' precision, and the output has it, also under autocast. `net.checkpointing = True` trades time for memory in training.
+    weights' precision, and the output has it, also under autocast. `net.checkpointing = True`
+    trades time for memory in training.
 
     `torch.func`, `torch.export` and second derivatives pass through it. Only where, in training
     mode, weights are differentiated twice, say so: `with sdpa_kernel(SDPBackend.MATH)`, since the

@@ -37,7 +37,7 @@ class Reads(NamedTuple):
 
     clip: bool | None = None  # default of clip_sample; None: it never clips
     variance: str | None = None  # default of variance_type; None: no such setting, or no default
-    heeds: tuple[str, ...] = ()  # of thresholding, variance_type, zero (terminal SNR), tiny
+    heeds: tuple[str, ...] = ()  # of thresholding, variance_type, zero (terminal SNR)
     ends: tuple[float, float] = (1e-4, 0.02)
     betas: str = "linear"
 
@@ -57,14 +57,14 @@ CLASSES = {
         True, "fixed_small_log", ("variance_type",), betas="squaredcos_cap_v2"
     ),
     "PNDMScheduler": Reads(),
-    "DPMSolverMultistepScheduler": Reads(heeds=(*_MULTISTEP, "tiny")),
+    "DPMSolverMultistepScheduler": Reads(heeds=(*_MULTISTEP, "zero")),
     "DPMSolverMultistepInverseScheduler": Reads(heeds=_MULTISTEP),
     "DPMSolverSinglestepScheduler": Reads(heeds=_MULTISTEP),
     "SASolverScheduler": Reads(heeds=_MULTISTEP),
-    "UniPCMultistepScheduler": Reads(heeds=("thresholding", "tiny")),
+    "UniPCMultistepScheduler": Reads(heeds=("thresholding", "zero")),
     "DEISMultistepScheduler": Reads(heeds=("thresholding",)),
-    "EulerDiscreteScheduler": Reads(heeds=("tiny",)),
-    "EulerAncestralDiscreteScheduler": Reads(heeds=("tiny",)),
+    "EulerDiscreteScheduler": Reads(heeds=("zero",)),
+    "EulerAncestralDiscreteScheduler": Reads(heeds=("zero",)),
     "LMSDiscreteScheduler": Reads(),
     "HeunDiscreteScheduler": _K._replace(clip=False),
     "KDPM2DiscreteScheduler": _K,
@@ -161,9 +161,12 @@ def denoiser_options(scheduler: Mapping[str, Any]) -> dict[str, Any]:
         raise _lacks("clip_sample_range", s.clip_sample_range, "1.0")
     if s.thresholding and "thresholding" in reads.heeds:
         raise _lacks("thresholding", True, "False")
+    if s.rescale_betas_zero_snr and "zero" in reads.heeds:
+        # alpha_bar_T = 0, where eps is not seen; some classes put 2^-24, which is more than before
+        raise _lacks("rescale_betas_zero_snr", True, "False: alpha_bar must fall and stay above 0")
     variance = s.variance_type if "variance_type" in reads.heeds else None
     return {
-        "schedule": _schedule(s, reads),
+        "schedule": _schedule(s),
         "predict": PREDICT[s.prediction_type],
         "variance": VARIANCE[variance or "fixed_small"],
         "clip": clip,
@@ -201,33 +204,19 @@ def _settings(scheduler: Mapping[str, Any], reads: Reads, name: str) -> Settings
         raise ValueError(f"{name}: {error}") from None
 
 
-def _schedule(s: Settings, reads: Reads) -> Schedule:
+def _schedule(s: Settings) -> Schedule:
     T, (first, last) = s.num_train_timesteps, (s.beta_start, s.beta_end)
-    rescaled = s.rescale_betas_zero_snr and {"zero", "tiny"} & {*reads.heeds}
     if s.trained_betas is not None:
         if len(s.trained_betas) != T:
             raise ValueError(
                 f"trained_betas has {len(s.trained_betas)} numbers, num_train_timesteps is {T}"
             )
-        schedule = Schedule.from_betas(s.trained_betas)
-    elif s.beta_schedule == "linear":  # they take the ends as they are, ours are for T = 1000
-        schedule = Schedule.linear(T, first * T / 1000, last * T / 1000)
-    elif s.beta_schedule == "squaredcos_cap_v2":
-        schedule = Schedule.cosine(T)
-    else:
-        schedule = Schedule.from_betas(betas_of(s.beta_schedule, T, first, last))
-    if not rescaled:
-        return schedule
-    if "zero" in reads.heeds:
-        raise ValueError(
-            "rescale_betas_zero_snr=True makes alpha_bar_T = 0, where no eps is seen; the "
-            "schedules of minidiff stay above 0"
-        )
-    # Lin et al. 2024, algorithm 1; these classes put 2^-24 for the last entry, which would be 0.
-    root = schedule.alpha_bar[1:].sqrt()
-    root = (root - root[-1]) * root[0] / (root[0] - root[-1])
-    one, tiny = torch.ones(1, **EXACT), 2.0**-24
-    return Schedule.from_alpha_bar(torch.cat([one, root[:-1] ** 2, tiny * one]))
+        return Schedule.from_betas(s.trained_betas)
+    if s.beta_schedule == "linear":  # they take the ends as they are, ours are for T = 1000
+        return Schedule.linear(T, first * T / 1000, last * T / 1000)
+    if s.beta_schedule == "squaredcos_cap_v2":
+        return Schedule.cosine(T)
+    return Schedule.from_betas(betas_of(s.beta_schedule, T, first, last))
 
 
 def betas_of(kind: str, T: int, first: float, last: float) -> Tensor:
