@@ -52,7 +52,7 @@ def read_pickle(path: str | Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # its kinds differ with what is wrong, and with the version
         text = str(error)
-        if asks := re.search(r"GLOBAL (\S+) was not an allowed global", text):
+        if asks := re.search(r"GLOBAL (\S+)", text):  # by whichever reason it is not allowed
             raise ValueError(
                 f"{path} is a pickle that asks for {asks[1]}, and to read on could run any code; "
                 "ask its author for the bare state dict, or for a .safetensors file"
