@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from minidiff.denoiser import Denoiser
+from minidiff.engine import tensorfile
 from minidiff.engine.checkpoint import (
     CheckpointError,
     available,
@@ -23,7 +24,6 @@ from minidiff.engine.checkpoint import (
     save_weights,
     write,
 )
-from minidiff.engine import tensorfile
 from minidiff.engine.int8 import pack, unpack
 from minidiff.engine.match import check_moments
 from minidiff.schedule import Schedule

@@ -1,6 +1,9 @@
 """The Denoiser: a consistent pair, four variances, and guidance."""
 
 import math
+import warnings
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -200,7 +203,7 @@ def test_bad_input_is_told_what_to_do(call, message: str) -> None:  # type: igno
     ],
 )
 def test_sampling_in_training_mode_is_told(options: dict[str, Any], random: bool) -> None:
-    model = Denoiser(md.UNet.digits(**options), Schedule.linear(10))
+    model = Denoiser(md.UNet.digits(**options), Schedule.cosine(10))
     labels = {"labels": torch.tensor([0])} if model.num_classes else {}
     x, tau = torch.randn(1, 1, 8, 8), [10, 5, 0]
 
@@ -220,19 +223,19 @@ def test_sampling_in_training_mode_is_told(options: dict[str, Any], random: bool
 
 def test_guidance_needs_a_null_class() -> None:
     net = md.UNet.digits(num_classes=3, null_class=False)
-    model = Denoiser(net, Schedule.linear(10)).eval()
+    model = Denoiser(net, Schedule.cosine(10)).eval()
     assert (model.num_classes, model.null_label) == (3, None)
     x, labels = torch.randn(2, 1, 8, 8), torch.tensor([0, 2])
     with pytest.raises(ValueError, match="3 classes and no null class"):
         md.guide(model, labels, w=1.5)
     p = md.guide(model, labels)(x, 5)  # the class alone
     assert torch.equal(p.eps, model(x, 5, labels=labels).eps)
-    assert Denoiser(md.UNet.digits(num_classes=3), Schedule.linear(10)).null_label == 3
+    assert Denoiser(md.UNet.digits(num_classes=3), Schedule.cosine(10)).null_label == 3
 
 
 def test_only_wrappers_are_seen_through() -> None:
     net = torch.nn.Linear(2, 2)
-    schedule = Schedule.linear(10)
+    schedule = Schedule.cosine(10)
     for wrapped in (
         torch.nn.DataParallel(net),
         torch.compile(net),
