@@ -101,7 +101,7 @@ class Denoiser(nn.Module):
         """
         admit({"t": t}, 1, self.schedule.T, xt=xt)
         check_device(self, xt)
-        self._warn_of_dropout(guessing=self.self_conditioned and "x_self" not in cond)
+        self._warn_of_dropout(guessing=cond.get("x_self", xt) is None)
         if isinstance(t, int):
             index = torch.full((len(xt),), t - 1, device=xt.device)  # no copy from the host
         else:
