@@ -243,14 +243,14 @@ def check_learned(variance: str, learns: bool) -> None:
         )
 
 
-def check_null(null: int) -> int:
-    """The label that means none; a network without labels (0) has none."""
-    if not null:
+def check_null(null: int | None, classes: int, w: float) -> None:
+    """Guidance needs a label that means none; the classes alone (w = 0) do not."""
+    if null is None and (w != 0 or not classes):
+        knows = f"{classes} classes and no null class" if classes else "no labels"
         raise ValueError(
-            "guide needs a network that was trained with labels (num_classes is not set); "
-            "give null=<the label that means none> for a network of your own"
+            f"guide needs a network with a label that means none; this one has {knows}"
+            "; give null=<the label that means none> for a network of your own"
         )
-    return null
 
 
 def check_labels(labels: Tensor, xt: Tensor) -> None:

@@ -7,13 +7,22 @@ with the Gaussian p_theta(x_s | x_t).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
-from minidiff.checks import Index, admit, check_answer, check_clock, check_device, levels, one_of
+from minidiff.checks import (
+    Index,
+    admit,
+    check_answer,
+    check_clock,
+    check_device,
+    levels,
+    one_of,
+)
 from minidiff.parameterize import KINDS, alpha_bars, from_x0, pair
 from minidiff.process import Gaussian, cast, mu_tilde
 from minidiff.schedule import Schedule, beta_of, beta_tilde_of
@@ -46,6 +55,9 @@ class Denoiser(nn.Module):
 
     The first step of generation (t = 1, s = 0) uses beta_tilde_2 for "small" and "large", because
     beta_tilde_1 is 0: "to get a better decoder log likelihood" (Ho et al.'s code).
+
+    A network in training mode drops units and labels at random. Where no gradient is wanted, as in
+    every sampler, that is a slip: it is told in a warning, and `model.eval()` ends it.
 
     >>> model = Denoiser(lambda x, t: torch.zeros_like(x), Schedule.linear(1000), clip=False)
     >>> model(torch.ones(1, 2), 1).x0.tolist()[0][0] > 1
@@ -89,6 +101,7 @@ class Denoiser(nn.Module):
         """
         admit({"t": t}, 1, self.schedule.T, xt=xt)
         check_device(self, xt)
+        self._warn_of_dropout(guessing=cond.get("x_self", xt) is None)
         if isinstance(t, int):
             index = torch.full((len(xt),), t - 1, device=xt.device)  # no copy from the host
         else:
@@ -164,14 +177,32 @@ class Denoiser(nn.Module):
 
     @property
     def num_classes(self) -> int:
-        """How many labels the network knows, 0 if none; label `num_classes` then means none."""
+        """How many labels the network knows, 0 if none."""
         return int(self._fact("num_classes", 0))
+
+    @property
+    def null_label(self) -> int | None:
+        """The label that means none, `num_classes`; None if the network was trained without one."""
+        return self.num_classes if self.num_classes and self._fact("null_class", True) else None
 
     @property
     def clock(self) -> float | tuple[float, ...]:
         """What the network sees of t: a factor on it, or a table with one number for each t."""
         clock: float | tuple[float, ...] = self._fact("clock", 1.0)
         return clock
+
+    def _warn_of_dropout(self, guessing: bool) -> None:
+        """Say that each call draws what it leaves out, but for training and its guess of x_self."""
+        training = getattr(self.net, "training", False) and not torch.compiler.is_compiling()
+        if not training or guessing or torch.is_grad_enabled():
+            return
+        labels = self.null_label is not None and self._fact("label_dropout", 0) > 0
+        if labels or any(map(_is_random, self.net.modules())):
+            warnings.warn(
+                "the network is in training mode: it drops units or labels at random, and answers "
+                "otherwise at each call; call model.eval() before you sample or measure",
+                stacklevel=2,
+            )
 
     def _fact(self, name: str, default: Any) -> Any:
         """What the network's own `config` says; a plain function has none."""
@@ -182,8 +213,13 @@ def _at_least(low: int, t: Index) -> Index:
     return t.clamp(min=low) if isinstance(t, Tensor) else max(t, low)
 
 
+def _is_random(m: nn.Module) -> bool:
+    drops = isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0
+    return m.training and (drops or isinstance(m, nn.modules.batchnorm._BatchNorm))
+
+
 def _unwrapped(net: Any) -> Any:
-    for wrapper in ("module", "_orig_mod"):  # of DistributedDataParallel, of torch.compile
-        if hasattr(net, wrapper):
-            return _unwrapped(getattr(net, wrapper))
-    return net
+    if hasattr(net, "_orig_mod"):  # torch.compile's
+        return _unwrapped(net._orig_mod)
+    around = isinstance(net, nn.Module) and [*net._modules] == ["module"] and not net._parameters
+    return _unwrapped(net.module) if around else net  # DataParallel's, DDP's, AveragedModel's

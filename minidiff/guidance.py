@@ -18,7 +18,8 @@ def guide(model: Denoiser, labels: Tensor, w: float = 0.0, null: int | None = No
     predictions come from one batch of twice the size. w = 0 is the conditional model itself.
 
     model: a Denoiser whose network takes `labels`; labels: (B,) long, 0..num_classes-1;
-    null: the label that stands for "none" (default: the network's num_classes).
+    null: the label that stands for "none" (default: the model's `null_label`). Without one w must
+    be 0.
 
     >>> from minidiff.schedule import Schedule
     >>> net = lambda x, t, labels: labels.float().reshape(-1, 1).expand_as(x)
@@ -39,14 +40,15 @@ class Guided(Denoiser):
         super().__init__(model.net, model.schedule, model.predict, model.variance, model.clip)
         self.labels = labels
         self.w = w
-        self.null = check_null(model.num_classes) if null is None else null
+        self.null = model.null_label if null is None else null
+        check_null(self.null, model.num_classes, w)
         self.train(model.training)
 
     def ask(self, xt: Tensor, t: Index, **cond: Any) -> tuple[Tensor, Tensor | None]:
         """The guided prediction; the variance is that of the labels alone."""
         check_labels(self.labels, xt)
         labels = self.labels.to(xt.device)
-        if self.w == 0:
+        if self.w == 0 or self.null is None:
             return super().ask(xt, t, **cond, labels=labels)
         both = torch.cat([labels, torch.full_like(labels, self.null)])
         t2 = t if isinstance(t, int) or t.numel() == 1 else torch.cat([t, t])

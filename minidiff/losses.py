@@ -162,7 +162,7 @@ def _with_x_self(model: Denoiser, xt: Tensor, t: Tensor, cond: dict[str, Any]) -
         half = (len(xt) + 1) // 2
         first = {k: v[:half] if isinstance(v, Tensor) else v for k, v in cond.items()}
         with torch.no_grad():
-            guess = model(xt[:half], t[:half], **first).x0
+            guess = model(xt[:half], t[:half], **first, x_self=None).x0
         return {**cond, "x_self": torch.cat([guess, torch.zeros_like(xt[half:])])}
     return cond
 

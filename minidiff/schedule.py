@@ -16,6 +16,9 @@ import torch
 from torch import Tensor
 
 Time = int | float | Tensor
+MOST_STEPS = 1_000_000  # T is a number of steps, not of images: a table of 8 MB
+# Tables are made so whatever torch.set_default_dtype and torch.set_default_device say.
+EXACT: Any = {"dtype": torch.float64, "device": "cpu"}
 _Real = TypeVar("_Real", float, Tensor)
 
 
@@ -40,7 +43,7 @@ class Schedule:
     _on_device: dict[torch.device, Tensor] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        ab = torch.as_tensor(self.alpha_bar, dtype=torch.float64).detach().cpu().clone()
+        ab = torch.as_tensor(self.alpha_bar, **EXACT).detach().clone()
         if ab.ndim != 1 or len(ab) < 3:
             raise ValueError(
                 f"alpha_bar must be a vector of T + 1 >= 3 numbers, got shape {tuple(ab.shape)}; "
@@ -75,7 +78,7 @@ class Schedule:
         0.02
         """
         _check_T(T)
-        betas = torch.linspace(beta_1, beta_T, T, dtype=torch.float64) * (1000 / T)
+        betas = torch.linspace(beta_1, beta_T, T, **EXACT) * (1000 / T)
         if betas.max() >= 1:
             raise ValueError(
                 f"a linear schedule with T = {T} needs beta_T = {beta_T} * 1000/{T} = "
@@ -95,7 +98,7 @@ class Schedule:
         0.494
         """
         _check_T(T)
-        u = torch.arange(T + 1, dtype=torch.float64) / T
+        u = torch.arange(T + 1, **EXACT) / T
         f = torch.cos(math.pi / 2 * (u + s) / (1 + s)) ** 2
         betas = (1 - f[1:] / f[:-1]).clamp(max=max_beta)
         return cls(_alpha_bar_of(betas), "cosine", {"T": T, "s": s, "max_beta": max_beta})
@@ -107,7 +110,7 @@ class Schedule:
         >>> Schedule.from_betas([0.1, 0.5]).alpha_bar.tolist()
         [1.0, 0.9, 0.45]
         """
-        b = torch.as_tensor(betas, dtype=torch.float64).detach().cpu()
+        b = torch.as_tensor(betas, **EXACT).detach()
         bad = (~((b > 0) & (b < 1))).nonzero()
         if b.ndim != 1 or len(bad):
             what = f"beta_{int(bad[0]) + 1} = {float(b[bad[0]])}" if b.ndim == 1 else "a matrix"
@@ -127,8 +130,8 @@ class Schedule:
             if T is None:
                 raise ValueError("from_alpha_bar(function) needs T, the number of steps")
             _check_T(T)
-            alpha_bar = alpha_bar(torch.arange(T + 1, dtype=torch.float64) / T)
-        ab = torch.as_tensor(alpha_bar, dtype=torch.float64)
+            alpha_bar = alpha_bar(torch.arange(T + 1, **EXACT) / T)
+        ab = torch.as_tensor(alpha_bar, **EXACT)
         return cls(ab, "table", {"alpha_bar": ab.tolist()})
 
     @classmethod
@@ -164,19 +167,19 @@ class Schedule:
     @cached_property
     def alpha(self) -> Tensor:
         """alpha_t = alpha_bar_t / alpha_bar_{t-1} = 1 - beta_t; alpha[0] = 1."""
-        return torch.cat([torch.ones(1).double(), self.alpha_bar[1:] / self.alpha_bar[:-1]])
+        return torch.cat([torch.ones(1, **EXACT), self.alpha_bar[1:] / self.alpha_bar[:-1]])
 
     @cached_property
     def beta(self) -> Tensor:
         """beta_t, the variance added by step t; beta[0] = 0."""
         ab = self.alpha_bar
-        return torch.cat([torch.zeros(1).double(), beta_of(ab[1:], ab[:-1])])
+        return torch.cat([torch.zeros(1, **EXACT), beta_of(ab[1:], ab[:-1])])
 
     @cached_property
     def beta_tilde(self) -> Tensor:
         """beta_tilde_t, the variance of q(x_{t-1} | x_t, x_0) (Ho et al. 2020, eq. (7))."""
         ab = self.alpha_bar
-        return torch.cat([torch.zeros(1).double(), beta_tilde_of(ab[1:], ab[:-1])])
+        return torch.cat([torch.zeros(1, **EXACT), beta_tilde_of(ab[1:], ab[:-1])])
 
     @cached_property
     def sigma(self) -> Tensor:
@@ -212,7 +215,7 @@ class Schedule:
             if isinstance(t, int) or t.is_integer():  # no look-up on the device: no host sync
                 value = float(self.alpha_bar[int(t)])
             else:
-                value = float(self._between(torch.tensor(t, dtype=torch.float64), "cpu"))
+                value = float(self._between(torch.tensor(t, **EXACT), "cpu"))
             return torch.full((1, *ones), value, dtype=torch.float64, device=x.device)
         t = t.to(x.device)
         value_t = self._between(t, x.device) if t.is_floating_point() else self._table(t.device)[t]
@@ -275,9 +278,9 @@ def beta_tilde_of(at: _Real, as_: _Real) -> _Real:
 
 
 def _check_T(T: int) -> None:
-    if not isinstance(T, int) or T < 2:
-        raise ValueError(f"T must be a whole number of at least 2 steps, got {T!r}")
+    if not isinstance(T, int) or not 2 <= T <= MOST_STEPS:
+        raise ValueError(f"T must be a whole number of 2 to {MOST_STEPS:,} steps, got {T!r}")
 
 
 def _alpha_bar_of(betas: Tensor) -> Tensor:
-    return torch.cat([torch.ones(1).double(), torch.cumprod(1 - betas, dim=0)])
+    return torch.cat([torch.ones(1, **EXACT), torch.cumprod(1 - betas, dim=0)])

@@ -7,11 +7,13 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from minidiff.denoiser import Denoiser
+from minidiff.engine import tensorfile
 from minidiff.engine.checkpoint import (
     CheckpointError,
     available,
@@ -22,7 +24,8 @@ from minidiff.engine.checkpoint import (
     save_weights,
     write,
 )
-from minidiff.engine.int8 import pack
+from minidiff.engine.int8 import pack, unpack
+from minidiff.engine.match import check_moments
 from minidiff.schedule import Schedule
 from minidiff.unet.network import UNet
 
@@ -321,3 +324,139 @@ def test_what_ships_can_be_loaded() -> None:
     for name in available():
         model = load_pretrained(name)
         assert sum(p.numel() for p in model.net.parameters()) > 0
+
+
+@pytest.mark.parametrize("wrap", [torch.compile, torch.nn.DataParallel])
+def test_wrapped_networks_are_saved_unwrapped(tmp_path: Path, wrap: Any) -> None:
+    model = _model()
+    weights = {k: v.clone() for k, v in model.net.state_dict().items()}
+    model.net = wrap(model.net)
+    save_weights(tmp_path / "a.safetensors", model)
+    again = load_pretrained(tmp_path / "a.safetensors")
+    assert all(torch.equal(v, weights[k]) for k, v in again.net.state_dict().items())
+    other = _model(seed=1)
+    other.net = wrap(other.net)
+    load_weights(tmp_path / "a.safetensors", other)  # and into a wrapped one
+    assert all(torch.equal(v, weights[k]) for k, v in other.network.state_dict().items())
+
+
+def test_a_compiled_part_of_a_network(tmp_path: Path) -> None:
+    model = _model()
+    model.net.down[0] = torch.compile(model.net.down[0])
+    save_weights(tmp_path / "a.safetensors", model)
+    assert not any("_orig_mod" in name for name in read(tmp_path / "a.safetensors")[0])
+    load_weights(tmp_path / "a.safetensors", model)
+    assert load_pretrained(tmp_path / "a.safetensors").schedule.T == 50
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"groups": 4}, "groups is 4 instead of 8"),
+        ({"head_dim": 4}, r"head_width is \{8: 4\} instead of \{8: 8\}"),
+        ({"eps": 1e-3}, "eps is 0.001 instead of 1e-06"),
+        ({"clock": 0.5}, "clock is 0.5 instead of 1.0"),
+    ],
+)
+def test_equal_shapes_are_not_enough(
+    saved: tuple[Path, Denoiser], changes: dict[str, Any], message: str
+) -> None:
+    other = _model(seed=1, **changes)
+    before = {k: v.clone() for k, v in other.net.state_dict().items()}
+    with pytest.raises(CheckpointError, match=f"another architecture: {message}"):
+        load_weights(saved[0], other)
+    assert all(torch.equal(v, before[k]) for k, v in other.net.state_dict().items())
+    load_weights(saved[0], _model(seed=1, dropout=0.5))  # what does not change the answers may
+
+
+def test_another_schedule_is_told(saved: tuple[Path, Denoiser]) -> None:
+    other = Denoiser(_model().net, Schedule.linear(50), predict="v")
+    with pytest.warns(UserWarning, match="another noise schedule"):
+        load_weights(saved[0], other)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("network", "blocks"), 10**9),
+        (("network", "width"), 2**40),
+        (("network", "mults"), [2**62]),
+        (("network", "width"), "wide"),
+        (("network", "surprise"), 1),
+        (("network",), [1, 2]),
+        (("network",), "UNet"),
+        (("schedule",), {"kind": "linear", "T": 10**9}),
+        (("schedule",), {"kind": ["linear"]}),
+        (("schedule",), {"T": 50}),
+        (("schedule",), None),
+        (("schedule", "surprise"), 1),
+        (("predict",), "everything"),
+        (("predict",), {"a": 1}),
+        (("variance",), None),
+        (("clip",), "yes"),
+        (("clip",), ...),  # missing
+        (("predict",), ...),
+        (("schedule",), ...),
+        (("step",), 3),  # a state without an average
+    ],
+)
+def test_descriptions_are_not_believed(
+    saved: tuple[Path, Denoiser], path: tuple[str, ...], value: Any
+) -> None:
+    """Each is refused in one short sentence, before memory is taken."""
+    tensors, info = read(saved[0])
+    place = info
+    for name in path[:-1]:
+        place = place[name]
+    if value is ...:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    write(saved[0], tensors, info)
+    with pytest.raises(CheckpointError) as error:
+        load_pretrained(saved[0])
+    assert len(str(error.value)) < 700
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", "3", "{", '{"format": "1"}', "{}"])
+def test_crafted_json(tmp_path: Path, text: str) -> None:
+    from safetensors.torch import save_file
+
+    tensors = {"w": torch.zeros(1)}
+    metadata = {"minidiff": text, "sha256": tensorfile._digest(tensors, text)}
+    save_file(tensors, tmp_path / "w.safetensors", metadata=metadata)
+    with pytest.raises(CheckpointError, match="its description"):
+        read(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("w:scale", (1000, 1)), ("w:scale", (3,)), ("v:scale", (3, 1))]
+)
+def test_crafted_scales_take_no_memory(name: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(CheckpointError, match="scale"):
+        unpack({"w": torch.zeros(3, 4, dtype=torch.int8), name: torch.ones(shape)})
+
+
+def test_moments_are_there_for_every_parameter_or_for_none() -> None:
+    net = torch.nn.Linear(2, 3)
+    optimizer = torch.optim.Adam(net.parameters())
+    net(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    good = {
+        f"adam/{name}/{k}": v
+        for name, p in net.named_parameters()
+        for k, v in optimizer.state[p].items()
+    }
+    check_moments(net, good, "state")
+    check_moments(net, {}, "state")  # of step 0
+    for name in good:
+        with pytest.raises(CheckpointError, match=f"{name} is missing"):
+            check_moments(net, {k: v for k, v in good.items() if k != name}, "state")
+        with pytest.raises(CheckpointError, match=f"{name} is of shape"):
+            check_moments(net, {**good, name: torch.ones(7)}, "state")
+    scalar = {**good, "adam/weight/exp_avg": torch.tensor(1.0)}
+    with pytest.raises(CheckpointError, match=r"exp_avg is of shape \(\)"):
+        check_moments(net, scalar, "state")
+    with pytest.raises(CheckpointError, match="adam/other/step is unknown"):
+        check_moments(net, {**good, "adam/other/step": torch.ones(())}, "state")

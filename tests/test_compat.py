@@ -1,11 +1,14 @@
 """Other people's weights: equal outputs and gradients, exact round trips, nothing half loaded."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
+import minidiff as md
+from minidiff.engine.checkpoint import load_pretrained
 from minidiff.unet import compat
 from minidiff.unet.names import PORT, their_names
 from minidiff.unet.network import UNet, UNetConfig
@@ -58,7 +61,8 @@ def pair(config):
     diffusers = pytest.importorskip("diffusers")
     theirs = diffusers.UNet2DModel.from_config(compat.unet_to_diffusers(UNet(config))[0])
     shake(theirs)
-    return theirs, compat.unet_from_diffusers(theirs.config, theirs.state_dict()).eval()
+    null = bool(config.num_classes)  # their config does not say
+    return theirs, compat.unet_from_diffusers(theirs.config, theirs.state_dict(), null).eval()
 
 
 def both(theirs, ours, t):
@@ -74,8 +78,6 @@ def both(theirs, ours, t):
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 def test_outputs_and_gradients_equal_diffusers(config):
     theirs, ours = pair(config)
-    # A stored class-conditional network does not say that its last class is the null class: ours
-    # reads it so. Dropout of labels is ours alone.
     assert ours.config == config
     for t in (1, 2, 500, 1000):
         a, b = both(theirs, ours, t)
@@ -270,51 +272,190 @@ def test_their_names_of_one_parameter():
 # ---------------------------------------------------------------- files and the hub
 
 
-def test_folder_becomes_a_denoiser(tmp_path):
-    net = shake(UNet(SMALL))
+IMAGES = replace(SMALL, out_channels=1)  # a network whose output is an image
+SCHEDULER = {"_class_name": "DDPMScheduler"}
+
+
+def write_folder(folder, net, scheduler=None, index=None, sub=True, suffix=".safetensors"):
+    """A folder as diffusers' pipelines write it; sub=False: as its models do."""
     config, state = compat.unet_to_diffusers(net, old_names=True)
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    save_file(state, tmp_path / "diffusion_pytorch_model.safetensors")
+    unet, walk = (folder / "unet", folder / "scheduler") if sub else (folder, folder)
+    unet.mkdir(exist_ok=True, parents=True), walk.mkdir(exist_ok=True)
+    (unet / "config.json").write_text(json.dumps(config))
+    weights = unet / f"diffusion_pytorch_model{suffix}"
+    save_file(state, weights) if suffix == ".safetensors" else torch.save(state, weights)
+    if scheduler is not None:
+        (walk / "scheduler_config.json").write_text(json.dumps(scheduler))
+    if index is not None:
+        (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
+@pytest.mark.parametrize("sub", [True, False])
+def test_folder_becomes_a_denoiser(tmp_path, sub, suffix):
+    net = shake(UNet(IMAGES))
+    settings = {**SCHEDULER, "variance_type": "fixed_small_log", "num_train_timesteps": 50}
+    write_folder(tmp_path, net, {**settings, "beta_end": 0.3}, sub=sub, suffix=suffix)
     model = compat.load_folder(tmp_path)
     x, t = torch.randn(1, 1, 16, 16), torch.tensor([9])
     assert torch.equal(model.net(x, t), net(x, t))
+    facts = (model.predict, model.variance, model.clip, model.schedule.T, model.training)
+    assert facts == ("eps", "small", True, 50, False)
+    assert model.schedule.beta[50] == pytest.approx(0.3)
+    again = load_pretrained(tmp_path)  # what the command line calls
+    assert torch.equal(again.net(x, t), net(x, t))
+
+
+def test_a_folder_without_a_scheduler_is_ddpm_s_and_says_so(tmp_path):
+    write_folder(tmp_path, UNet(IMAGES))
+    with pytest.warns(UserWarning, match=r"no scheduler_config\.json: DDPM's process is taken"):
+        model = compat.load_folder(tmp_path)
     assert (model.predict, model.variance, model.clip) == ("eps", "large", True)
     assert model.schedule.T == 1000
-    assert not model.training
-    scheduler = {"variance_type": "fixed_small_log", "num_train_timesteps": 50, "beta_end": 0.3}
-    (tmp_path / "scheduler_config.json").write_text(json.dumps(scheduler))
-    model = compat.load_folder(tmp_path)
-    assert (model.variance, model.schedule.T) == ("small", 50)
-    assert model.schedule.beta[50] == pytest.approx(0.3)
-    scheduler["beta_schedule"] = "sigmoid"
-    (tmp_path / "scheduler_config.json").write_text(json.dumps(scheduler))
-    with pytest.raises(ValueError, match="linear, squaredcos_cap_v2, got 'sigmoid'"):
-        compat.load_folder(tmp_path)
+
+
+def test_half_precision_folders_sample(tmp_path):
+    net = shake(UNet(IMAGES))
+    write_folder(tmp_path, net.half(), SCHEDULER)
+    x_T = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.float64):
+        model = compat.load_folder(tmp_path, dtype=dtype)
+        assert model.net.conv_in.weight.dtype == dtype
+        *_, last = md.ddim(model, x_T, md.tau(1000, S=2))
+        assert last.x.dtype == torch.float32
+        assert last.x.isfinite().all()
+    assert compat.load_folder(tmp_path).net.conv_in.weight.dtype == torch.float32
 
 
 @pytest.mark.parametrize(
-    "setting",
+    ("index", "message"),
     [
-        {"trained_betas": [0.1, 0.2]},
-        {"thresholding": True},
-        {"rescale_betas_zero_snr": True},
-        {"clip_sample_range": 2.0},
+        ({"_class_name": "LDMPipeline", "vqvae": ["diffusers", "VQModel"]}, "also has vqvae"),
+        ({"_class_name": "DDIMPipeline", "vae": ["diffusers", "AutoencoderKL"]}, "also has vae"),
+        ({"text_encoder": ["transformers", "T5"], "tokenizer": ["x", "y"]}, "text_encoder, tokeni"),
+        ({"_class_name": "ScoreSdeVePipeline"}, "is a ScoreSdeVePipeline; minidiff reads DDPM"),
+        ({"_class_name": ["mine", "MyPipeline"]}, "MyPipeline"),
+        ({"scheduler": ["diffusers", "EDMEulerScheduler"]}, "names EDMEulerScheduler: which"),
     ],
 )
-def test_schedules_we_do_not_have_are_named(setting):
-    with pytest.raises(ValueError, match=f"lacks {next(iter(setting))}="):
-        compat._denoiser_options(setting)
+def test_pipelines_with_other_parts_are_named(tmp_path, index, message):
+    write_folder(tmp_path, UNet(IMAGES), SCHEDULER, index)
+    with pytest.raises(ValueError, match=message):
+        compat.load_folder(tmp_path)
+    index = {"_class_name": "DDIMPipeline", "scheduler": ["diffusers", "DDPMScheduler"]}
+    more = {"unet": ["diffusers", "UNet2DModel"], "safety_checker": [None, None]}
+    write_folder(tmp_path, UNet(IMAGES), SCHEDULER, {**index, **more})
+    assert compat.load_folder(tmp_path).schedule.T == 1000
+
+
+def test_model_index_names_the_class_where_the_settings_do_not(tmp_path):
+    index = {"_class_name": "DDPMPipeline", "scheduler": ["diffusers", "PNDMScheduler"]}
+    write_folder(tmp_path, UNet(IMAGES), {"clip_sample": True}, index)
+    assert compat.load_folder(tmp_path).clip is False
+    (tmp_path / "scheduler/scheduler_config.json").unlink()
+    with pytest.raises(ValueError, match="promises a PNDMScheduler"):
+        compat.load_folder(tmp_path)
+
+
+def test_channels_that_no_image_model_has(tmp_path):
+    write_folder(tmp_path, UNet(SMALL), SCHEDULER)
+    with pytest.raises(ValueError, match="1 channels in and 2 out"):
+        compat.load_folder(tmp_path)
+    write_folder(tmp_path, UNet(SMALL), {**SCHEDULER, "variance_type": "learned_range"})
+    assert compat.load_folder(tmp_path).learns_variance
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_wrappers_names_are_taken_off(wrapper):
+    net = shake(UNet(SMALL))
+    config, state = compat.unet_to_diffusers(net, old_names=True)
+    again = compat.unet_from_diffusers(config, {f"{wrapper}{k}": v for k, v in state.items()})
+    assert all(torch.equal(v, net.state_dict()[k]) for k, v in again.state_dict().items())
+    state["module.conv_in.bias"] = state["conv_in.bias"]
+    with pytest.raises(ValueError, match=r"conv_in\.bias twice"):
+        compat.unet_from_diffusers(config, state)
+
+
+def test_errors_stay_short():
+    config, state = compat.unet_to_diffusers(UNet(UNetConfig(width=32)))
+    with pytest.raises(ValueError, match=r"missing: .* and \d+ more; unknown: ") as error:
+        compat.unet_from_diffusers(config, {f"x.{name}": v for name, v in state.items()})
+    assert len(str(error.value)) < 1000
+    with pytest.raises(ValueError, match="does not have these") as error:
+        compat.unet_from_diffusers({**config, **{f"s{i}": "x" * 1000 for i in range(99)}}, state)
+    assert len(str(error.value)) < 2000
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"block_out_channels": "abc"}, "block_out_channels must be a tuple"),
+        ({"block_out_channels": []}, "only multiples of the first"),
+        ({"layers_per_block": 10**9}, "more residual blocks"),
+        ({"layers_per_block": [2]}, "layers_per_block must be a whole number"),
+        ({"block_out_channels": [16, 32, 16 * 10**16]}, "be built|wrong shape"),
+        ({"block_out_channels": [2**14, 2**15, 2**15]}, "wrong shape"),
+        ({"norm_num_groups": 0}, "norm_num_groups must be"),
+        ({"sample_size": {"a": 1}}, "sample_size must be"),
+        ({"future_setting": 1}, r"future_setting=1 \(unknown\)"),
+        ({"down_block_types": None}, "down_block_types must be"),
+    ],
+)
+def test_hostile_configurations_take_no_memory(setting, message):
+    config, state = compat.unet_to_diffusers(UNet(SMALL))
+    with pytest.raises(ValueError, match=message):
+        compat.unet_from_diffusers({**config, **setting}, state)
+
+
+def test_sample_size_only_names_the_levels():
+    config, state = compat.unet_to_diffusers(shake(UNet(SMALL)))
+    x, t = torch.randn(1, 1, 16, 16), torch.tensor([3])
+    expected = compat.unet_from_diffusers(config, state).eval()(x, t)
+    for size in (15, 13, [16, 32], [15, 15]):
+        with pytest.warns(UserWarning, match="is taken as 16"):
+            net = compat.unet_from_diffusers({**config, "sample_size": size}, state)
+        assert torch.equal(net.eval()(x, t), expected)
+    for size in (None, 64, [16, 16]):
+        net = compat.unet_from_diffusers({**config, "sample_size": size}, state)
+        assert torch.equal(net.eval()(x, t), expected)
+
+
+def test_classes_with_and_without_a_null_class():
+    config, state = compat.unet_to_diffusers(UNet(replace(SMALL, num_classes=10)))
+    assert config["num_class_embeds"] == 11
+    bare = {k: v for k, v in config.items() if k[0] != "_"}
+    for given, argument, classes, null in (
+        (config, None, 10, True),  # noted by us
+        (bare, None, 11, False),  # everybody else's: all of them
+        (bare, True, 10, True),
+        (config, False, 11, False),
+    ):
+        c = compat.unet_from_diffusers(given, state, argument).config
+        assert (c.num_classes, c.null_class) == (classes, null)
+        assert compat.unet_to_diffusers(UNet(c))[0]["num_class_embeds"] == 11
+        assert compat.unet_from_diffusers(*compat.unet_to_diffusers(UNet(c))).config == c
+
+
+def test_heads_of_one_width_only():
+    for heads in (1, 2, 4):
+        net = UNet(replace(SMALL, head_dim=None, heads=heads, attention=()))
+        again = compat.unet_from_diffusers(*compat.unet_to_diffusers(net))
+        assert again.config.function() == net.config.function()
+    with pytest.raises(ValueError, match=r"heads=4 makes some of \[4, 12\]"):
+        compat.unet_to_diffusers(UNet(replace(SMALL, head_dim=None, heads=4, attention=(16,))))
 
 
 def test_damaged_folders_are_named(tmp_path):
-    config, state = compat.unet_to_diffusers(UNet(SMALL))
-    weights = tmp_path / "model.safetensors"
-    save_file(state, weights)
-    for text, message in (('{"a":', "not a JSON object"), ("{}", "lacks block_out_channels")):
+    write_folder(tmp_path, UNet(IMAGES), SCHEDULER, sub=False)
+    weights = tmp_path / "diffusion_pytorch_model.safetensors"
+    good = (tmp_path / "config.json").read_text()
+    wrong = ('{"a":', "not a JSON object"), ("[1]", "holds a list"), ("[" * 10**5, "not a JSON")
+    for text, message in (*wrong, ("{}", "lacks block_out_channels")):
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(ValueError, match=message):
             compat.load_folder(tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "config.json").write_text(good)
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(ValueError, match=r"model\.safetensors is damaged or cut short"):
         compat.load_folder(tmp_path)
@@ -323,9 +464,13 @@ def test_damaged_folders_are_named(tmp_path):
 def test_folder_without_a_model(tmp_path):
     with pytest.raises(ValueError, match=r"no config\.json"):
         compat.load_folder(tmp_path)
-    (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "model.bin").write_bytes(b"")
-    with pytest.raises(ValueError, match="pickle"):
+    write_folder(tmp_path, UNet(IMAGES), SCHEDULER)
+    (tmp_path / "unet/diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"no \.safetensors and no \.bin"):
+        compat.load_folder(tmp_path)
+    for name in ("a.safetensors", "b.safetensors"):
+        (tmp_path / "unet" / name).write_bytes(b"")
+    with pytest.raises(ValueError, match=r"2 files of weights \(a\.safetensors, b"):
         compat.load_folder(tmp_path)
 
 
@@ -342,10 +487,7 @@ def test_offline_hub_says_what_to_do(monkeypatch):
 
 def test_hub_fetches_configuration_and_weights_only(monkeypatch, tmp_path):
     hub = pytest.importorskip("huggingface_hub")
-    config, state = compat.unet_to_diffusers(UNet(SMALL))
-    (tmp_path / "unet").mkdir()
-    (tmp_path / "unet/config.json").write_text(json.dumps(config))
-    save_file(state, tmp_path / "unet/diffusion_pytorch_model.safetensors")
+    write_folder(tmp_path, UNet(IMAGES), SCHEDULER)
     asked = {}
 
     def download(name, allow_patterns):
@@ -353,5 +495,98 @@ def test_hub_fetches_configuration_and_weights_only(monkeypatch, tmp_path):
         return str(tmp_path)
 
     monkeypatch.setattr(hub, "snapshot_download", download)
-    assert compat.load_from_hub("owner/model").net.config == SMALL
+    assert compat.load_from_hub("owner/model").net.config == IMAGES
     assert not any("bin" in pattern for pattern in asked["owner/model"])
+
+
+# ---------------------------------------------------------------- a folder for diffusers
+
+
+def model_to_save(schedule=None, **options):
+    net = shake(UNet(UNetConfig(8, 1, 1, 16, (1, 2), 1, (4,), groups=8, heads=2)))
+    return md.Denoiser(net, schedule or md.Schedule.linear(100), **options).eval()
+
+
+def test_saved_folder_is_what_diffusers_expects(tmp_path):
+    compat.save_folder(model_to_save(variance="large"), tmp_path / "new")
+    files = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())
+    assert files == [
+        "new/model_index.json",
+        "new/scheduler/scheduler_config.json",
+        "new/unet/config.json",
+        "new/unet/diffusion_pytorch_model.safetensors",
+    ]
+    index = json.loads((tmp_path / "new/model_index.json").read_text())
+    assert index["unet"] == ["diffusers", "UNet2DModel"]
+    assert index["scheduler"] == ["diffusers", "DDPMScheduler"]
+    settings = json.loads((tmp_path / "new/scheduler/scheduler_config.json").read_text())
+    expected = {"num_train_timesteps": 100, "beta_schedule": "linear", "clip_sample": True}
+    expected |= {"variance_type": "fixed_large", "prediction_type": "epsilon"}
+    expected |= {"timestep_spacing": "leading", "steps_offset": 0}
+    assert settings.items() >= expected.items()
+    assert settings["beta_end"] == pytest.approx(0.2)  # theirs is not scaled by 1000/T
+    weights = load_file(tmp_path / "new/unet/diffusion_pytorch_model.safetensors")
+    assert weights.keys() == compat.unet_to_diffusers(UNet(model_to_save().net.config))[1].keys()
+
+
+@pytest.mark.parametrize("predict", ["eps", "x0", "v"])
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        md.Schedule.linear(100),
+        md.Schedule.cosine(100),
+        md.Schedule.from_betas(torch.linspace(1e-3, 0.1, 100)),
+    ],
+    ids=["linear", "cosine", "betas"],
+)
+def test_saved_folder_comes_back(tmp_path, schedule, predict):
+    model = model_to_save(schedule, predict=predict, variance="large", clip=False)
+    compat.save_folder(model, tmp_path)  # an empty folder is fine
+    again = compat.load_folder(tmp_path)
+    assert (again.predict, again.variance, again.clip) == (predict, "large", False)
+    torch.testing.assert_close(again.schedule.alpha_bar, schedule.alpha_bar, rtol=1e-12, atol=0)
+    assert all(
+        torch.equal(a, b) for a, b in zip(again.parameters(), model.parameters(), strict=True)
+    )
+    with pytest.raises(ValueError, match="is not empty"):
+        compat.save_folder(model, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (lambda: model_to_save(predict="mu"), "no predict='mu'"),
+        (lambda: md.Denoiser(torch.nn.Linear(2, 2), md.Schedule.linear(50)), "a Linear"),
+        (lambda: md.Denoiser(UNet.digits(self_cond=True), md.Schedule.linear(50)), "self_cond"),
+    ],
+)
+def test_what_diffusers_lacks_leaves_nothing_behind(tmp_path, model, message):
+    with pytest.raises(ValueError, match=message):
+        compat.save_folder(model(), tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("clip", [True, False])
+@pytest.mark.parametrize("variance", ["small", "large"])
+def test_diffusers_draws_the_same_images(tmp_path, variance, clip):
+    diffusers = pytest.importorskip("diffusers")
+    model = model_to_save(variance=variance, clip=clip)
+    compat.save_folder(model, tmp_path / "new")
+    tau = md.tau(100, 10, "leading")
+    for name, walk, options in (
+        ("DDPMPipeline", lambda x, g: md.ancestral(model, x, tau, generator=g), {}),
+        (
+            "DDIMPipeline",
+            lambda x, g: md.ddim(model, x, tau, 0.5, generator=g),
+            {"eta": 0.5, "use_clipped_model_output": clip},
+        ),
+    ):
+        pipe = getattr(diffusers, name).from_pretrained(tmp_path / "new")
+        pipe.set_progress_bar_config(disable=True)
+        g = torch.Generator().manual_seed(3)
+        them = pipe(2, generator=g, num_inference_steps=10, output_type="np", **options).images
+        g = torch.Generator().manual_seed(3)
+        *_, last = walk(torch.randn(2, 1, 8, 8, generator=g), g)
+        ours = (last.x / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+        assert abs(ours - them).max() < 1e-4  # their tables are float32
+        assert ours.std() > 0.1

@@ -1,6 +1,9 @@
 """The Denoiser: a consistent pair, four variances, and guidance."""
 
 import math
+import warnings
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -186,3 +189,64 @@ X = torch.zeros(2, 3)
 def test_bad_input_is_told_what_to_do(call, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("options", "random"),
+    [
+        ({"dropout": 0.1}, True),
+        ({"dropout": 0.0}, False),
+        ({"dropout": 0.0, "num_classes": 3, "label_dropout": 0.2}, True),
+        ({"dropout": 0.0, "num_classes": 3, "label_dropout": 0.0}, False),
+        ({"dropout": 0.0, "num_classes": 3, "null_class": False}, False),
+        ({"dropout": 0.1, "self_cond": True}, True),
+    ],
+)
+def test_sampling_in_training_mode_is_told(options: dict[str, Any], random: bool) -> None:
+    model = Denoiser(md.UNet.digits(**options), Schedule.cosine(10))
+    labels = {"labels": torch.tensor([0])} if model.num_classes else {}
+    x, tau = torch.randn(1, 1, 8, 8), [10, 5, 0]
+
+    def told(run: Callable[[], Any]) -> bool:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            run()
+        return any("training mode" in str(w.message) for w in caught)
+
+    assert told(lambda: list(md.ddim(model, x, tau, **labels))) is random
+    assert told(lambda: list(md.solve(model, x, tau, **labels))) is random
+    t = torch.tensor([5])
+    assert not told(lambda: md.loss_simple(model, x, t, **labels).sum().backward())  # it trains
+    model.eval()
+    assert not told(lambda: list(md.ddim(model, x, tau, **labels)))
+
+
+def test_guidance_needs_a_null_class() -> None:
+    net = md.UNet.digits(num_classes=3, null_class=False)
+    model = Denoiser(net, Schedule.cosine(10)).eval()
+    assert (model.num_classes, model.null_label) == (3, None)
+    x, labels = torch.randn(2, 1, 8, 8), torch.tensor([0, 2])
+    with pytest.raises(ValueError, match="3 classes and no null class"):
+        md.guide(model, labels, w=1.5)
+    p = md.guide(model, labels)(x, 5)  # the class alone
+    assert torch.equal(p.eps, model(x, 5, labels=labels).eps)
+    assert Denoiser(md.UNet.digits(num_classes=3), Schedule.cosine(10)).null_label == 3
+
+
+def test_only_wrappers_are_seen_through() -> None:
+    net = torch.nn.Linear(2, 2)
+    schedule = Schedule.cosine(10)
+    for wrapped in (
+        torch.nn.DataParallel(net),
+        torch.compile(net),
+        torch.compile(torch.nn.DataParallel(net)),
+        torch.optim.swa_utils.AveragedModel(net),
+    ):
+        assert isinstance(Denoiser(wrapped, schedule).network, torch.nn.Linear)
+
+    class Two(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module, self.head = net, torch.nn.Linear(2, 2)
+
+    assert isinstance(Denoiser(Two(), schedule).network, Two)

@@ -149,7 +149,7 @@ def test_noise_level_and_fractional_t_are_inverse(schedule: Schedule, u: float) 
     ("make", "message"),
     [
         (lambda: Schedule.linear(20), "take T > 20"),
-        (lambda: Schedule.linear(1), "at least 2 steps, got 1"),
+        (lambda: Schedule.linear(1), "of 2 to 1,000,000 steps, got 1"),
         (lambda: Schedule.cosine(10.0), "whole number"),  # type: ignore[arg-type]
         (lambda: Schedule.from_betas([0.1, 1.0]), "beta_2 = 1.0"),
         (lambda: Schedule.from_betas([0.0, 0.1]), "beta_1 = 0.0"),
@@ -178,3 +178,23 @@ def test_a_schedule_cannot_be_changed() -> None:
     assert float(schedule.alpha_bar[1]) == 0.5
     with pytest.raises(dataclasses.FrozenInstanceError):
         schedule.kind = "mine"  # type: ignore[misc]
+
+
+def test_default_dtype_and_device_change_nothing() -> None:
+    makers = [
+        lambda: Schedule.linear(100),
+        lambda: Schedule.cosine(100),
+        lambda: Schedule.from_betas([0.1, 0.5]),
+        lambda: Schedule.from_alpha_bar([1.0, 0.9, 0.4]),
+        lambda: Schedule.from_alpha_bar(lambda u: (1 - u) ** 2 * 0.99 + 0.01, T=5),
+    ]
+    tables = ("alpha_bar", "alpha", "beta", "beta_tilde", "sigma", "snr", "log_snr")
+    for make in makers:
+        before = make()
+        x = torch.zeros(1, 2)
+        with torch.device("meta"):  # stands for a default device other than the CPU
+            after = make()
+            for name in tables:
+                assert torch.equal(getattr(after, name), getattr(before, name)), name
+            assert torch.equal(after.at(1.5, x), before.at(1.5, x))
+            assert Schedule.from_state(after.state()).T == before.T

@@ -29,6 +29,8 @@ OPTIONS = {
     "self-conditioning": {"self_cond": True},
     "linear attention": {"linear_attention": (8,)},
     "heads": {"head_dim": 8},
+    "a number of heads": {"heads": 4, "mults": (1, 2), "attention": (8, 4)},
+    "labels without a null class": {"num_classes": 3, "null_class": False},
     "scale and shift": {"scale_shift": True, "time": "iddpm", "symmetric": True},
     "t/T in random frequencies": {"time": "random", "clock": 1e-3},
     "log-SNR in learned frequencies": {
@@ -67,7 +69,7 @@ def inputs(net, batch=2):
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(batch, c.in_channels, c.size, c.size, generator=generator)
     t = torch.randint(0, 1000, (batch,), generator=generator)
-    labels = torch.arange(batch) % (c.num_classes + 1) if c.num_classes else None
+    labels = torch.arange(batch) % c.labels if c.num_classes else None
     return x, t, labels
 
 
@@ -352,7 +354,9 @@ def test_errors_for_what_is_not_the_right_kind_of_thing(options, arguments, mess
         ({"size": 30}, "size must be a multiple of 8 .* got 30"),
         ({"attention": (15,)}, r"attention at size 15, but the levels have sizes \(32, 16, 8, 4\)"),
         ({"width": 48}, "48 channels, not a multiple of groups=32"),
-        ({"head_dim": 96}, "128 channels, not a multiple of head_dim=96"),
+        ({"head_dim": 96}, "an attention has 256 channels, not a multiple of head_dim=96"),
+        ({"heads": 3}, "an attention has 256 channels, not a multiple of heads=3"),
+        ({"heads": 4, "head_dim": 64}, "give heads=4 or head_dim=64, not both"),
         ({"time": "fourier"}, "time must be one of sinusoidal, .* got 'fourier'"),
         ({"start": "zeros"}, "start must be one of ddpm, torch; got 'zeros'"),
         ({"time": "random"}, "clock=1/T feeds t/T"),
@@ -400,3 +404,97 @@ def test_time_features_come_in_pairs(width: int) -> None:
     with pytest.raises(ValueError, match="from 4 up, got 2"):  # its only frequency would be 0/0
         blocks.sinusoidal(t, 2)
     assert blocks.iddpm_features(t, 2).shape == (3, 2)
+
+
+def test_heads_are_asked_only_where_attention_is():
+    assert UNetConfig(width=32, mults=(1, 3, 2), attention=(), head_dim=64, groups=8).labels == 0
+    assert UNetConfig(width=24, mults=(1, 2), attention=(), heads=16, groups=8).attended == {48}
+    net = UNet.digits(mults=(1, 2), attention=(8, 4), heads=4)
+    found = [m.head_dim for m in net.modules() if isinstance(m, Attention)]
+    assert found == [8, 16, 16, 16, 8, 8, 16]
+
+
+def test_what_decides_a_network_s_answers():
+    base = UNet.digits().config
+    same = [{"dropout": 0.3}, {"start": "torch"}, {"label_dropout": 0.5}, {"head_dim": 32}]
+    same += [{"size": 16, "attention": (8,)}]
+    for changes in same:
+        assert UNet.digits(**changes).config.function() == base.function(), changes
+    for changes in (
+        *({"groups": 4}, {"head_dim": 8}, {"heads": 2}, {"eps": 1e-5}, {"symmetric": True}),
+        *({"clock": 0.5}, {"time": "iddpm"}, {"attention": (8,)}, {"linear_attention": (8,)}),
+    ):
+        assert UNet.digits(**changes).config.function() != base.function(), changes
+
+
+def test_labels_without_a_null_class():
+    net = shake(UNet.digits(num_classes=3, null_class=False, label_dropout=1.0)).train()
+    assert net.labels.weight.shape[0] == 3
+    x, t, _ = inputs(net)
+    labels = torch.tensor([0, 2])
+    assert torch.equal(net.embed(t, labels), net.eval().embed(t, labels))  # none is dropped
+    with pytest.raises(ValueError, match=r"whole entries 0\.\.2; got 0\.\.3"):
+        net(x, t, torch.tensor([0, 3]))
+
+
+# ---------------------------------------------------------------- other derivatives, exporting
+
+
+@pytest.mark.parametrize("options", [{}, {"num_classes": 3}, {"linear_attention": (8,)}])
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_forward_and_second_derivatives(options):
+    net = shake(UNet.digits(**options, dropout=0.0, label_dropout=0.0)).double()
+    x, t, labels = inputs(net)
+    x, v = x.double(), torch.randn(x.shape, generator=torch.Generator().manual_seed(2)).double()
+    step = 1e-5
+    for mode in (net.train(), net.eval()):
+        slope = torch.func.jvp(lambda x: net(x, t, labels), (x,), (v,))[1]
+        ahead, behind = (mode(x + s * v, t, labels) for s in (step, -step))
+        torch.testing.assert_close(slope, (ahead - behind) / (2 * step), rtol=1e-5, atol=1e-6)
+        y = x.clone().requires_grad_()
+        (g,) = torch.autograd.grad(net(y, t, labels).square().sum(), y, create_graph=True)
+        (hv,) = torch.autograd.grad((g * v).sum(), y)
+        grad = torch.func.grad(lambda x: net(x, t, labels).square().sum())
+        twice = (grad(x + step * v) - grad(x - step * v)) / (2 * step)
+        torch.testing.assert_close(hv, twice, rtol=1e-4, atol=1e-5)
+    weights = list(net.parameters())  # in eval mode, twice in the weights, too
+    first = torch.autograd.grad(net(x, t, labels).square().sum(), weights, create_graph=True)
+    sum(g.square().sum() for g in first).backward()
+    assert net.conv_in.weight.grad.any()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_vmap_and_hessian():
+    net = shake(UNet.digits(num_classes=3))
+    x, t, labels = inputs(net)
+
+    def one(a, b, c):
+        return net(a[None], b[None], c[None])[0]
+
+    torch.testing.assert_close(torch.func.vmap(one)(x, t, labels), net(x, t, labels))
+    plain = shake(UNet.digits(size=2, mults=(1, 1), attention=(2,)))
+    x = torch.randn(1, 1, 2, 2)
+    hessian = torch.func.hessian(lambda x: plain(x, t[:1]).square().sum())(x).reshape(4, 4)
+    torch.testing.assert_close(hessian, hessian.T, rtol=1e-3, atol=1e-4)
+    assert hessian.any()
+
+
+def test_export_for_any_batch():
+    net = shake(UNet.digits(num_classes=3))
+    x, t, labels = inputs(net, batch=4)
+    batch = torch.export.Dim("batch", min=2, max=64)
+    program = torch.export.export(net, (x, t, labels), dynamic_shapes=({0: batch},) * 3)
+    x, t, labels = inputs(net, batch=7)
+    torch.testing.assert_close(program.module()(x, t, labels), net(x, t, labels))
+
+
+def test_noise_of_another_precision_is_taken_in_the_weights_own():
+    net = shake(UNet.digits())
+    x, t, _ = inputs(net)
+    expected = net(x, t)
+    for dtype, bound in ((torch.float64, 1e-4), (torch.bfloat16, 0.2), (torch.float16, 0.05)):
+        out = net.to(dtype)(x, t)
+        assert out.dtype == dtype
+        assert (out.float() - expected).abs().max() < bound * expected.abs().max()
+        net.float()
+        shake(net)

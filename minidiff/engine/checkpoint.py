@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -13,13 +14,20 @@ from torch import Tensor, nn
 
 from minidiff.denoiser import Denoiser
 from minidiff.engine.int8 import pack, unpack
+from minidiff.engine.match import check_architecture as check_architecture
+from minidiff.engine.match import check_function
+from minidiff.engine.match import check_moments as check_moments
+from minidiff.engine.match import part as part
 from minidiff.engine.tensorfile import CheckpointError as CheckpointError
 from minidiff.engine.tensorfile import Info as Info
 from minidiff.engine.tensorfile import read as read
 from minidiff.engine.tensorfile import write as write
 from minidiff.schedule import Schedule
+from minidiff.unet import compat
 from minidiff.unet.config import UNetConfig
-from minidiff.unet.network import UNet
+from minidiff.unet.folder import is_folder
+from minidiff.unet.names import unwrapped
+from minidiff.unet.network import UNet, skeleton
 
 SHIPPED = Path(__file__).parent.parent / "weights"
 STEP_FILE = "step-{:09d}.safetensors"  # training states in a run folder; weights + optimizer + EMA
@@ -50,13 +58,16 @@ def save_weights(
         raise ValueError(f'quantize must be None or "int8", got {quantize!r}')
     if half and not quantize:
         raise ValueError('half names the exceptions to quantize="int8": give both or neither')
-    tensors = dict(model.net.state_dict())
+    tensors = unwrapped(model.network.state_dict(), ("_orig_mod",))
     tensors = pack(tensors, half) if quantize else tensors
     write(path, tensors, {**describe(model), "quantize": quantize, "card": dict(card or {})})
 
 
 def load_weights(name_or_path: str | Path, model: Denoiser) -> Info:
-    """Load weights into an existing model of the same architecture; returns the file's info.
+    """Load weights into an existing model with the same network; returns the file's info.
+
+    Networks are the same if all is that decides their answers, not only the shapes: a file of other
+    `groups` or `heads` is refused. Another schedule is told in a warning.
 
     A model that learns its variance may take those of one that does not: the output channels of the
     variance then begin at 0, halfway in log between beta_tilde and beta if it is "learned".
@@ -68,13 +79,27 @@ def load_weights(name_or_path: str | Path, model: Denoiser) -> Info:
     ...     load_weights(f"{folder}/mine.safetensors", model)["predict"]
     'eps'
     """
-    tensors, info = read(path := _find(name_or_path) or Path(name_or_path))
-    if info["predict"] != model.predict:
-        raise CheckpointError(f"{path} predicts {info['predict']!r}, not {model.predict!r}")
+    path = _find(name_or_path) or Path(name_or_path)
+    if path.is_dir():
+        other = compat.load_folder(path)
+        tensors, info = dict(other.net.state_dict()), describe(other)
+    else:
+        tensors, info = read(path)
+    if info.get("predict") != model.predict:
+        raise CheckpointError(f"{path} predicts {info.get('predict')!r}, not {model.predict!r}")
+    net = model.network
     tensors = unpack(network_tensors(tensors, info))
-    if model.learns_variance and info["variance"] in ("small", "large"):
-        tensors = _with_variance(tensors, model.net)
-    _load_into(model.net, tensors, path)
+    widened = model.learns_variance and info.get("variance") in ("small", "large")
+    if widened:
+        tensors = _with_variance(tensors, net)
+    check_architecture(net, tensors, path)
+    if info.get("network") and isinstance(net, UNet):
+        check_function(_config(info, path), net.config, path, widened)
+    if json.dumps(info.get("schedule")) != json.dumps(model.schedule.state()):
+        warnings.warn(
+            f"{path} was trained with another noise schedule than the model's", stacklevel=2
+        )
+    _load_into(net, tensors)
     return info
 
 
@@ -83,10 +108,11 @@ def load_pretrained(
     device: str | torch.device | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Denoiser:
-    """A trained model, ready to sample: shipped weights, a file, a run folder, or a hub name.
+    """A trained model, ready to sample: shipped weights, a file, a folder, or a hub name.
 
-    Names without a slash are looked up among the shipped weights (`available()`), then on the
-    disk; "owner/name" that is not a path is fetched from the Hugging Face hub.
+    A folder is that of a run, or one that diffusers saved (`compat.load_folder`). Names without a
+    slash are looked up among the shipped weights (`available()`), then on the disk; "owner/name"
+    that is not a path is fetched from the Hugging Face hub.
 
     >>> model = load_pretrained("digits")
     >>> model.schedule.T, model.training
@@ -94,20 +120,21 @@ def load_pretrained(
     """
     path = _find(name_or_path)
     if path is None:
-        from minidiff.unet.compat import load_from_hub
-
-        model: Denoiser = load_from_hub(str(name_or_path))
+        model: Denoiser = compat.load_from_hub(str(name_or_path))
+    elif path.is_dir():
+        model = compat.load_folder(path)
     else:
         tensors, info = read(path)
-        model = build(info)
-        _load_into(model.net, unpack(network_tensors(tensors, info)), path)
+        tensors = unpack(network_tensors(tensors, info))
+        model = build(info, tensors, path)
+        _load_into(model.net, tensors)
     return model.to(device=device, dtype=dtype).eval()
 
 
 def read_info(name_or_path: str | Path) -> Info:
-    """The description in a file of weights: network, schedule, model card; {} for hub models."""
+    """The description in a file of weights: network, schedule, model card; {} for diffusers'."""
     path = _find(name_or_path)
-    return {} if path is None else read(path)[1]
+    return {} if path is None or path.is_dir() else read(path)[1]
 
 
 def available() -> list[str]:
@@ -123,7 +150,7 @@ def available() -> list[str]:
 def describe(model: Denoiser) -> Info:
     """What is needed, beside the weights, to build `model` again."""
     return {
-        "network": asdict(model.net.config) if isinstance(model.net, UNet) else None,
+        "network": asdict(model.network.config) if isinstance(model.network, UNet) else None,
         "schedule": model.schedule.state(),
         "predict": model.predict,
         "variance": model.variance,
@@ -131,20 +158,31 @@ def describe(model: Denoiser) -> Info:
     }
 
 
-def build(info: Info) -> Denoiser:
-    """The untrained model that `describe` described."""
+def build(info: Info, tensors: Mapping[str, Tensor], path: str | Path) -> Denoiser:
+    """The untrained model that `describe` described, if its network is that of the tensors.
+
+    Nothing in the description is believed: it is built on `meta` and compared first.
+    """
     if not info.get("network"):
         raise CheckpointError(
             "these weights belong to a network that is not minidiff's UNet: "
             "build that network yourself and call load_weights(path, model)"
         )
-    return Denoiser(
-        UNet(UNetConfig(**info["network"])),
-        Schedule.from_state(info["schedule"]),
-        predict=info["predict"],
-        variance=info["variance"],
-        clip=info["clip"],
-    )
+    config = _config(info, path)
+    try:
+        small = skeleton(config, len(tensors))
+        check_architecture(small, tensors, path)
+        schedule = Schedule.from_state(info["schedule"])
+        facts = {name: info[name] for name in ("predict", "variance", "clip")}
+        if not isinstance(facts["clip"], bool):
+            raise ValueError(f"clip must be True or False, got {facts['clip']!r:.60}")
+        model = Denoiser(small, schedule, **facts)  # refuses what it does not know
+    except CheckpointError:
+        raise
+    except _MALFORMED as error:
+        raise _malformed(path, error) from error
+    model.net = UNet(config)
+    return model
 
 
 def check_start(name_or_path: str | Path) -> None:
@@ -178,39 +216,34 @@ def network_tensors(tensors: dict[str, Tensor], info: Info) -> dict[str, Tensor]
     """The network's weights: the file itself, or the first average of a training state."""
     if "step" not in info:
         return tensors
-    return part(tensors, "net/") | part(tensors, f"ema/{info['config']['ema'][0]}/")
+    try:
+        return part(tensors, "net/") | part(tensors, f"ema/{info['config']['ema'][0]}/")
+    except (KeyError, TypeError, IndexError) as error:
+        raise CheckpointError("the state does not say what it averaged (config, ema)") from error
 
 
-def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with `prefix`, without it."""
-    return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError)
 
 
-def check_architecture(net: nn.Module, tensors: Mapping[str, Tensor], path: str | Path) -> None:
-    """Raise CheckpointError, naming the differences, unless the tensors are those of `net`."""
-    own = net.state_dict()
-    wrong = [f"lacks {k}" for k in own if k not in tensors]
-    wrong += [f"has an unknown {k}" for k in tensors if k not in own]
-    wrong += [
-        f"{k} is {tuple(tensors[k].shape)} instead of {tuple(own[k].shape)}"
-        for k in own
-        if k in tensors and tensors[k].shape != own[k].shape
-    ]
-    if wrong:
-        more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-        raise CheckpointError(
-            f"{path} was made for another architecture: {'; '.join(wrong[:5])}{more}"
-        )
+def _malformed(path: str | Path, error: Exception) -> CheckpointError:
+    what = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:300]
+    return CheckpointError(f"{path} describes no model that can be built: {what}")
 
 
-def _load_into(net: nn.Module, tensors: Mapping[str, Tensor], path: str | Path) -> None:
-    check_architecture(net, tensors, path)
-    net.load_state_dict(dict(tensors))
+def _config(info: Info, path: str | Path) -> UNetConfig:
+    try:
+        return UNetConfig(**info["network"])
+    except _MALFORMED as error:
+        raise _malformed(path, error) from error
+
+
+def _load_into(net: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    net.load_state_dict({k: tensors[k.replace("_orig_mod.", "")] for k in net.state_dict()})
 
 
 def _with_variance(tensors: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
     """Zeros for the second half of the output channels, wherever `net` has twice as many."""
-    own = net.state_dict()
+    own = unwrapped(net.state_dict(), ("_orig_mod",))
     double = [k for k, w in tensors.items() if k in own and len(own[k]) == 2 * len(w)]
     return {
         k: torch.cat([w, torch.zeros_like(w)]) if k in double else w for k, w in tensors.items()
@@ -222,8 +255,9 @@ def _find(name_or_path: str | Path) -> Path | None:
     name, path = str(name_or_path), Path(name_or_path)
     if name in available():
         return SHIPPED / f"{name}.safetensors"
-    if path.is_dir():
-        return latest(path)
+    if path.is_dir():  # a run's folder has a config.json, too
+        run = any(path.glob("step-*.safetensors")) or not is_folder(path)
+        return latest(path) if run else path
     if path.is_file():
         return path
     looks_local = name.endswith(".safetensors") or name.startswith((".", "/", "~", "runs/"))

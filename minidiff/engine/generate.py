@@ -43,10 +43,10 @@ class Sampling:
         times = tau(model.schedule, S=self.steps, spacing=self.spacing)
         if classes := model.num_classes:
             known = self.labels or range(classes)
-            if not all(0 <= y <= classes for y in known):
-                raise ValueError(
-                    f"labels must be in 0..{classes - 1}, or {classes} for none; got {list(known)}"
-                )
+            last = classes - 1 if model.null_label is None else classes
+            if not all(0 <= y <= last for y in known):
+                none = f", or {classes} for none" if last == classes else ""
+                raise ValueError(f"labels must be in 0..{classes - 1}{none}; got {list(known)}")
             labels = [known[(first + i) % len(known)] for i in range(len(x_T))]
             model = guide(model, torch.tensor(labels, device=x_T.device), self.guidance)
         elif self.labels is not None or self.guidance:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from minidiff.engine.tensorfile import CheckpointError
+
 
 def pack(tensors: Mapping[str, Tensor], half: Sequence[str] = ()) -> dict[str, Tensor]:
     """w ~ scale[c] q for every matrix and filter, q in -127..127, one scale for each output c.
@@ -40,14 +42,25 @@ def pack(tensors: Mapping[str, Tensor], half: Sequence[str] = ()) -> dict[str, T
 def unpack(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of `pack` in float32; what it did not change passes as it is.
 
+    CheckpointError: a scale that is not one number for each output of its weight.
+
     >>> w = torch.tensor([[1.0, -0.5], [0.0, 4.0]])
     >>> bool((unpack(pack({"w": w}))["w"] - w).abs().max() <= 4 / 127 / 2)
     True
     """
-    return {
-        name: t.float() * tensors[f"{name}:scale"]
-        if f"{name}:scale" in tensors
-        else (t.float() if t.dtype == torch.float16 else t)
-        for name, t in tensors.items()
-        if not name.endswith(":scale")
-    }
+    out = {}
+    for name, t in tensors.items():
+        if (weight := name.removesuffix(":scale")) != name:
+            if weight not in tensors:
+                raise CheckpointError(f"{name} is the scale of no weight")
+            continue
+        scale = tensors.get(f"{name}:scale")
+        if scale is None:
+            out[name] = t.float() if t.dtype == torch.float16 else t
+        elif t.ndim < 2 or scale.shape != (len(t), *[1] * (t.ndim - 1)):
+            raise CheckpointError(
+                f"{name}:scale has shape {tuple(scale.shape)} for {tuple(t.shape)}"
+            )
+        else:
+            out[name] = t.float() * scale
+    return out

@@ -27,11 +27,12 @@ class Meter:
     """
 
     def __init__(self, schedule: Schedule, device: torch.device) -> None:
-        edges = torch.tensor(EDGES, dtype=torch.float64)
+        edges = torch.tensor(EDGES, dtype=torch.float64, device="cpu")
         self.bin = torch.bucketize(schedule.log_snr, edges).to(device)  # (T + 1,)
-        self.by_bin = torch.zeros(2, len(EDGES) + 1, device=device)  # sums, counts
-        self.sums = torch.zeros(4, device=device)  # loss, images, gradient norm, good steps
-        self.skipped = torch.zeros(2, device=device)  # steps skipped in all, and lately in a row
+        single: dict[str, Any] = {"dtype": torch.float32, "device": device}
+        self.by_bin = torch.zeros(2, len(EDGES) + 1, **single)  # sums, counts
+        self.sums = torch.zeros(4, **single)  # loss, images, gradient norm, good steps
+        self.skipped = torch.zeros(2, **single)  # steps skipped in all, and lately in a row
 
     @torch.no_grad()
     def add_losses(self, t: Tensor, weighted: Tensor, losses: Tensor) -> None:

@@ -74,7 +74,12 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], Info]:
         raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one written; {_ADVICE}")
 
     # Do we understand it?
-    info: Info = json.loads(metadata["minidiff"])
+    try:
+        info: Info = json.loads(metadata["minidiff"])
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: its description is no JSON ({error}); {_ADVICE}") from error
+    if not isinstance(info, dict) or not isinstance(info.get("format"), int):
+        raise CheckpointError(f"{path}: its description has no format; {_ADVICE}")
     if info["format"] > FORMAT:
         raise CheckpointError(
             f"{path} has format {info['format']}, this minidiff reads up to {FORMAT}: update it"
@@ -92,7 +97,8 @@ def _why_unreadable(path: Path, error: Exception) -> str:
     if begins == b"PK" or begins in (bytes([0x80, protocol]) for protocol in range(2, 6)):
         return (
             f"{path} is a pickle, and loading one can run any code it contains; "
-            f"minidiff reads safetensors only (ask the author for a .safetensors file)"
+            f"minidiff reads safetensors only (ask the author for a .safetensors file; "
+            f"minidiff.compat reads the tensors of other libraries' checkpoints)"
         )
     return f"{path} is damaged or cut short ({error}); {_ADVICE}"
 

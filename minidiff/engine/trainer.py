@@ -240,6 +240,7 @@ class Trainer:
         # Refuse the state of another network, or of another process of noising and learning.
         net = part("net/")
         checkpoint.check_architecture(self.net, net, path)
+        checkpoint.check_moments(self.net, tensors, path)
         for name, mine in checkpoint.describe(self.model).items():
             if name != "network" and info[name] != mine:
                 raise checkpoint.CheckpointError(

@@ -6,12 +6,15 @@ embedding of time (and class) after its activation: the U-Net is then three plai
 
 from __future__ import annotations
 
+import contextlib
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 TimeKind = Literal["sinusoidal", "iddpm", "learned", "random"]
 
@@ -93,12 +96,13 @@ class GroupNorm(nn.GroupNorm):
 
     The framework's own decomposition reshapes to (B, groups, everything else), which in
     channels-last memory copies the whole tensor, forwards and backwards. On a GPU the compiler is
-    given `channels_last_group_norm` instead; anywhere else the built-in kernel is the fastest.
+    given `channels_last_group_norm` instead, and so is forward-mode differentiation, whose rule for
+    the built-in kernel wants another layout; anywhere else that kernel is the fastest.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise over each group of channels and all positions, then scale and shift."""
-        if torch.compiler.is_compiling() and x.is_cuda:
+        if (torch.compiler.is_compiling() and x.is_cuda) or transformed(x):
             return channels_last_group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
         return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
@@ -114,11 +118,19 @@ def channels_last_group_norm(
     B, C, H, W = x.shape
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     count = H * W * (C // groups)
-    mean = wide.sum((2, 3)).view(B, groups, -1).sum(2, keepdim=True) / count  # (B, G, 1)
-    square = wide.square().sum((2, 3)).view(B, groups, -1).sum(2, keepdim=True) / count
-    a = (square - mean.square()).clamp_min(0).add(eps).rsqrt() * weight.view(1, groups, -1)
-    b = bias.view(1, groups, -1) - mean * a  # (B, G, C/G)
+    mean = wide.sum((2, 3)).reshape(B, groups, -1).sum(2, keepdim=True) / count  # (B, G, 1)
+    square = wide.square().sum((2, 3)).reshape(B, groups, -1).sum(2, keepdim=True) / count
+    a = (square - mean.square()).clamp_min(0).add(eps).rsqrt() * weight.reshape(1, groups, -1)
+    b = bias.reshape(1, groups, -1) - mean * a  # (B, G, C/G)
     return (wide * a.reshape(B, C, 1, 1) + b.reshape(B, C, 1, 1)).to(x.dtype)
+
+
+def transformed(x: Tensor) -> bool:
+    """Whether x is differentiated forwards, or is seen through one of `torch.func`'s transforms."""
+    if torch.compiler.is_compiling():
+        return False
+    inside = torch._C._functorch.peek_interpreter_stack() is not None
+    return inside or forward_ad.unpack_dual(x).tangent is not None  # type: ignore[no-untyped-call]
 
 
 class ResBlock(nn.Module):
@@ -184,10 +196,10 @@ class Attention(nn.Module):
         """x (B, C, H, W) → the same shape."""
         B, C, H, W = x.shape
         h = self.norm(x).permute(0, 2, 3, 1).reshape(B, H * W, C)
-        qkv = self.qkv(h).view(B, H * W, 3, C // self.head_dim, self.head_dim)
+        qkv = self.qkv(h).reshape(B, H * W, 3, C // self.head_dim, self.head_dim)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, H·W, d)
         h = self.attend(q, k, v).transpose(1, 2).reshape(B, H * W, C)
-        h = self.proj(h).view(B, H, W, C).permute(0, 3, 1, 2)
+        h = self.proj(h).reshape(B, H, W, C).permute(0, 3, 1, 2)
         return x + h  # type: ignore[no-any-return]
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -211,6 +223,11 @@ class LinearAttention(Attention):
     def attend_flops(self, positions: int, channels: int) -> int:
         """What `attend` costs for one image."""
         return 4 * positions * channels * self.head_dim
+
+
+def kernels(twice: bool) -> contextlib.AbstractContextManager[Any]:
+    """Attention's kernels: fused ones, or plain products, which have second derivatives, too."""
+    return sdpa_kernel(SDPBackend.MATH) if twice else contextlib.nullcontext()
 
 
 class Stage(nn.Module):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+import contextlib
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,13 +19,15 @@ class UNetConfig:
 
     attention, linear_attention: the levels that have it, named by their image size; the middle,
         between down and up, always has attention.
-    head_dim: channels of one attention head; None is a single head.
+    heads: how many heads each attention has, whatever its channels; or
+    head_dim: how many channels each head has, whatever their number. One of the two.
     scale_shift: time scales and shifts the second norm (IDDPM) instead of being added before it.
     symmetric: pad one on every side where the image is halved (IDDPM), not only right and below.
     time: "sinusoidal" (DDPM), "iddpm", or Fourier features with "learned" or "random" frequencies.
     clock: what the time features see: a factor on t, or a table of one number per t (log-SNR).
-    num_classes: 0 is unconditional; otherwise label `num_classes` is the null class, and training
-        puts it in place of a label with probability `label_dropout` (classifier-free guidance).
+    num_classes: how many labels there are; 0 is unconditional.
+    null_class: label `num_classes` means none, and training puts it in place of a label with
+        probability `label_dropout` (classifier-free guidance); False: there is no such label.
     self_cond: the network also sees its last guess of x_0, given as `x_self` (zeros if not).
     start: a fresh network's weights: "ddpm" as in Ho et al.'s code, or "torch", each layer's own.
 
@@ -40,6 +43,7 @@ class UNetConfig:
     blocks: Count = 2
     attention: tuple[Count, ...] = (16,)
     linear_attention: tuple[Count, ...] = ()
+    heads: Count = 1
     head_dim: Count | None = None
     dropout: Share = 0.1
     groups: Count = 32
@@ -49,6 +53,7 @@ class UNetConfig:
     time: TimeKind = "sinusoidal"
     clock: float | tuple[float, ...] = 1.0
     num_classes: Natural = 0
+    null_class: bool = True
     label_dropout: Share = 0.1
     self_cond: bool = False
     start: Literal["ddpm", "torch"] = "ddpm"
@@ -79,9 +84,13 @@ class UNetConfig:
                 raise ValueError(
                     f"a level has {channels} channels, not a multiple of groups={self.groups}"
                 )
-            if self.head_dim and channels % self.head_dim:
+        if self.head_dim and self.heads > 1:
+            raise ValueError(f"give heads={self.heads} or head_dim={self.head_dim}, not both")
+        what, parts = ("head_dim", self.head_dim) if self.head_dim else ("heads", self.heads)
+        for channels in sorted(self.attended):
+            if channels % parts:
                 raise ValueError(
-                    f"a level has {channels} channels, not a multiple of head_dim={self.head_dim}"
+                    f"an attention has {channels} channels, not a multiple of {what}={parts}"
                 )
         if isinstance(self.clock, tuple) and len(self.clock) < 2:
             raise ValueError(
@@ -103,6 +112,42 @@ class UNetConfig:
     def sizes(self) -> tuple[int, ...]:
         """The image size of each level, from the top."""
         return tuple(self.size // 2**i for i in range(len(self.mults)))
+
+    @property
+    def attended(self) -> set[int]:
+        """The numbers of channels that an attention sees, that of the middle among them."""
+        places = {*self.attention, *self.linear_attention, self.sizes[-1]}
+        both = zip(self.sizes, self.mults, strict=True)
+        return {self.width * mult for size, mult in both if size in places}
+
+    @property
+    def labels(self) -> int:
+        """How many labels have a vector: the classes, and the null class if there is one."""
+        return self.num_classes + (1 if self.num_classes and self.null_class else 0)
+
+    def head_width(self, channels: int) -> int:
+        """How many channels each head has where an attention sees so many.
+
+        >>> UNetConfig(heads=4).head_width(256), UNetConfig(head_dim=64).head_width(256)
+        (64, 64)
+        """
+        return self.head_dim or channels // self.heads
+
+    def function(self) -> dict[str, Any]:
+        """All that decides what given weights compute: two networks with equal answers are equal.
+
+        Levels are counted from the top, since `size` only names them. Dropout, `start` and the
+        drawing of labels in training are left out.
+        """
+        same = ("size", "attention", "linear_attention", "heads", "head_dim", "dropout")
+        facts = {k: v for k, v in asdict(self).items() if k not in same}
+        del facts["label_dropout"], facts["start"]
+        if not self.num_classes:
+            del facts["null_class"]
+        for name in ("attention", "linear_attention"):
+            facts[name] = tuple(sorted(self.sizes.index(size) for size in getattr(self, name)))
+        facts["head_width"] = {n: self.head_width(n) for n in sorted(self.attended)}
+        return facts
 
 
 Preset = Literal["cifar10", "iddpm_cifar10", "digits", "fashion", "celeba64", "lsun256"]
@@ -177,7 +222,7 @@ def check_inputs(
             "or build it with num_classes=…"
         )
     if c.num_classes:
-        _check_labels(c.num_classes, len(x), labels)
+        _check_labels(c, x.shape[0], labels)
     if x_self is not None and (not c.self_cond or x_self.shape != x.shape):
         raise ValueError(
             f"x_self needs self_cond=True and the shape of x {tuple(x.shape)}; "
@@ -185,19 +230,26 @@ def check_inputs(
         )
 
 
-def _check_labels(num_classes: int, n: int, labels: Tensor | None) -> None:
-    fits = f"shape ({n},) with whole entries 0..{num_classes - 1}, or {num_classes} for no class"
+def _check_labels(c: UNetConfig, n: int, labels: Tensor | None) -> None:
     good = isinstance(labels, Tensor) and labels.shape == (n,) and not labels.is_floating_point()
     if not good:
         raise ValueError(
-            f"this network is conditional: labels must have {fits}; got {_told(labels)}"
+            f"this network is conditional: labels must have shape ({n},) with {_entries(c)}; "
+            f"got {_told(labels)}"
         )
     assert labels is not None
-    # On a GPU a look at the values would wait for it, and a compiled graph cannot branch on them.
-    if labels.device.type == "cpu" and n and not torch.compiler.is_compiling():
-        low, high = labels.aminmax()
-        if low < 0 or high > num_classes:
-            raise ValueError(f"labels must have {fits}; got {int(low)}..{int(high)}")
+    # On a GPU a look at the values would wait for it; a compiled graph and vmap have none to see.
+    if labels.device.type != "cpu" or torch.compiler.is_compiling() or not n:
+        return
+    with contextlib.suppress(RuntimeError):
+        low, high = (int(label) for label in labels.aminmax())
+        if low < 0 or high >= c.labels:
+            raise ValueError(f"labels must have {_entries(c)}; got {low}..{high}")
+
+
+def _entries(c: UNetConfig) -> str:
+    none = f", or {c.num_classes} for no class" if c.null_class else ""
+    return f"whole entries 0..{c.num_classes - 1}{none}"
 
 
 def _told(value: object) -> str:

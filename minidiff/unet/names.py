@@ -1,4 +1,4 @@
-"""Chapter 5: the names of the U-Net's parameters here, in diffusers, and in DDIM's port.
+"""Chapter 5: the names of the U-Net's parameters here, and in three other libraries.
 
 One table, read in both directions; `compat.py` is what users call.
 """
@@ -11,40 +11,51 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from minidiff.unet.network import UNet, UNetConfig
+from minidiff.unet.config import UNetConfig
+from minidiff.unet.network import UNet, skeleton
 
 State = dict[str, Tensor]
 
-DIFFUSERS, PORT = 0, 1
-# ours: (diffusers', the port's). Level i has stages j. On the way up diffusers counts levels from
-# the lowest, as we do; the port counts them from the highest: k = levels - 1 - i.
+DIFFUSERS, PORT, IMPROVED = 0, 1, 2
+# ours: (diffusers', the DDIM port's, improved-diffusion's). Level i has stages j. On the way up
+# diffusers counts levels from the lowest, as we do; the port counts them from the highest:
+# k = levels - 1 - i; improved-diffusion counts all stages: n, where the layer that doubles the
+# image is the last part, p, of the stage before it.
 PLACES = {
-    "conv_in": ("conv_in", "conv_in"),
-    "conv_out": ("conv_out", "conv_out"),
-    "norm_out": ("conv_norm_out", "norm_out"),
-    "time.0": ("time_embedding.linear_1", "temb.dense.0"),
-    "time.2": ("time_embedding.linear_2", "temb.dense.1"),
-    "labels": ("class_embedding", ""),  # the port knows no labels
-    "down.res": ("down_blocks.{i}.resnets.{j}", "down.{i}.block.{j}"),
-    "down.attn": ("down_blocks.{i}.attentions.{j}", "down.{i}.attn.{j}"),
-    "down.conv": ("down_blocks.{i}.downsamplers.0.conv", "down.{i}.downsample.conv"),
-    "mid.0.res": ("mid_block.resnets.0", "mid.block_1"),
-    "mid.0.attn": ("mid_block.attentions.0", "mid.attn_1"),
-    "mid.1.res": ("mid_block.resnets.1", "mid.block_2"),
-    "up.res": ("up_blocks.{i}.resnets.{j}", "up.{k}.block.{j}"),
-    "up.attn": ("up_blocks.{i}.attentions.{j}", "up.{k}.attn.{j}"),
-    "up.conv": ("up_blocks.{i}.upsamplers.0.conv", "up.{k}.upsample.conv"),
+    "conv_in": ("conv_in", "conv_in", "input_blocks.0.0"),
+    "conv_out": ("conv_out", "conv_out", "out.2"),
+    "norm_out": ("conv_norm_out", "norm_out", "out.0"),
+    "time.0": ("time_embedding.linear_1", "temb.dense.0", "time_embed.0"),
+    "time.2": ("time_embedding.linear_2", "temb.dense.1", "time_embed.2"),
+    "labels": ("class_embedding", "", "label_emb"),  # the port knows no labels
+    "down.res": ("down_blocks.{i}.resnets.{j}", "down.{i}.block.{j}", "input_blocks.{n}.0"),
+    "down.attn": ("down_blocks.{i}.attentions.{j}", "down.{i}.attn.{j}", "input_blocks.{n}.1"),
+    "down.conv": (
+        "down_blocks.{i}.downsamplers.0.conv",
+        "down.{i}.downsample.conv",
+        "input_blocks.{n}.0.op",
+    ),
+    "mid.0.res": ("mid_block.resnets.0", "mid.block_1", "middle_block.0"),
+    "mid.0.attn": ("mid_block.attentions.0", "mid.attn_1", "middle_block.1"),
+    "mid.1.res": ("mid_block.resnets.1", "mid.block_2", "middle_block.2"),
+    "up.res": ("up_blocks.{i}.resnets.{j}", "up.{k}.block.{j}", "output_blocks.{n}.0"),
+    "up.attn": ("up_blocks.{i}.attentions.{j}", "up.{k}.attn.{j}", "output_blocks.{n}.1"),
+    "up.conv": (
+        "up_blocks.{i}.upsamplers.0.conv",
+        "up.{k}.upsample.conv",
+        "output_blocks.{n}.{p}.conv",
+    ),
 }
 LEAVES = {
-    "norm1": ("norm1", "norm1"),
-    "conv1": ("conv1", "conv1"),
-    "emb": ("time_emb_proj", "temb_proj"),
-    "norm2": ("norm2", "norm2"),
-    "conv2": ("conv2", "conv2"),
-    "skip": ("conv_shortcut", "nin_shortcut"),
-    "norm": ("group_norm", "norm"),
-    "qkv": ("to_q to_k to_v", "q k v"),  # one matrix here, three there
-    "proj": ("to_out.0", "proj_out"),
+    "norm1": ("norm1", "norm1", "in_layers.0"),
+    "conv1": ("conv1", "conv1", "in_layers.2"),
+    "emb": ("time_emb_proj", "temb_proj", "emb_layers.1"),
+    "norm2": ("norm2", "norm2", "out_layers.0"),
+    "conv2": ("conv2", "conv2", "out_layers.3"),
+    "skip": ("conv_shortcut", "nin_shortcut", "skip_connection"),
+    "norm": ("group_norm", "norm", "norm"),
+    "qkv": ("to_q to_k to_v", "q k v", "qkv"),  # one matrix here, three there
+    "proj": ("to_out.0", "proj_out", "proj_out"),
 }
 # diffusers' files from before 2023 (google/ddpm-cifar10-32 is one) call attention's matrices so.
 OLD = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
@@ -59,49 +70,92 @@ def their_names(name: str, config: UNetConfig, dialect: int) -> list[str]:
     'mid_block.attentions.0.to_q.bias'
     """
     *path, kind = name.split(".")
-    i = j = k = 0
+    i = j = k = n = p = 0
     if path[0] in ("down", "up"):  # down.n.res.conv1 → down.res, conv1
-        per_level = config.blocks + (1 if path[0] == "down" else 2)
-        i, j = divmod(int(path.pop(1)), per_level)
+        n = int(path.pop(1))
+        i, j = divmod(n, config.blocks + (1 if path[0] == "down" else 2))
         k = len(config.mults) - 1 - i
+        n = n + 1 if path[0] == "down" else n - i - (j > config.blocks)
+        p = 2 if config.sizes[k] in config.attention else 1
     leaf = path.pop() if path[-1] in LEAVES else None
-    place = PLACES[".".join(path)][dialect].format(i=i, j=j, k=k)
+    place = PLACES[".".join(path)][dialect].format(i=i, j=j, k=k, n=n, p=p)
     if leaf is None:
         return [f"{place}.{kind}"]
     return [f"{place}.{part}.{kind}" for part in LEAVES[leaf][dialect].split()]
 
 
 def translate(ours: Mapping[str, Tensor], config: UNetConfig, dialect: int) -> State:
-    """Our state dict in their names and shapes (the port has 1×1 convolutions in its attention)."""
+    """Our state dict in their names and shapes: their attention has convolutions for its maps."""
     theirs: State = {}
     for name, tensor in ours.items():
         names = their_names(name, config, dialect)
+        if dialect == IMPROVED and ".qkv." in name:
+            tensor = _by_heads(tensor, config, back=False)
         for their_name, part in zip(names, tensor.chunk(len(names)), strict=True):
-            if dialect == PORT and ".attn" in name and part.ndim == 2:
-                part = part[:, :, None, None]
+            if dialect != DIFFUSERS and ".attn" in name and part.ndim == 2:
+                part = part[:, :, None, None] if dialect == PORT else part[:, :, None]
             theirs[their_name] = part.clone(memory_format=torch.contiguous_format)
     return theirs
 
 
-def fill(net: UNet, theirs: Mapping[str, Tensor], dialect: int) -> UNet:
-    """Put their state into `net`, after checking that every name and every shape is right."""
-    own = net.state_dict()
-    shapes = {k: tuple(v.shape) for k, v in translate(own, net.config, dialect).items()}
-    missing = sorted(shapes.keys() - theirs.keys())
-    unknown = sorted(theirs.keys() - shapes.keys())
-    misshaped = [
-        f"{name} {tuple(theirs[name].shape)} instead of {shape}"
-        for name, shape in shapes.items()
-        if name in theirs and tuple(theirs[name].shape) != shape
-    ]
-    wrong = {"missing": missing, "unknown": unknown, "wrong shape": misshaped}
+def _by_heads(qkv: Tensor, config: UNetConfig, back: bool) -> Tensor:
+    """Rows in the order (q, k, v) of (heads) here; (heads) of (q, k, v) in improved-diffusion."""
+    width = config.head_width(len(qkv) // 3)
+    parts = (-1, 3, width) if back else (3, -1, width)
+    return qkv.reshape(*parts, *qkv.shape[1:]).transpose(0, 1).reshape(qkv.shape)
+
+
+def fill(config: UNetConfig, theirs: Mapping[str, Tensor], dialect: int) -> UNet:
+    """The network with their state, after checking that every name and every shape is right."""
+    if not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in theirs.items()):
+        raise ValueError("a state dict is needed, which has a tensor for each name")
+    own = skeleton(config, len(theirs)).state_dict()
+    shapes = {k: tuple(v.shape) for k, v in translate(own, config, dialect).items()}
+    both = shapes.keys() & theirs.keys()
+    wrong = {
+        "missing": sorted(shapes.keys() - both),
+        "unknown": sorted(theirs.keys() - both),
+        "wrong shape": [
+            f"{name} {tuple(theirs[name].shape)} instead of {shape}"
+            for name, shape in shapes.items()
+            if name in both and tuple(theirs[name].shape) != shape
+        ],
+        "not floating": sorted(name for name in both if not theirs[name].is_floating_point()),
+    }
     if any(wrong.values()):
-        lists = "; ".join(f"{what}: {', '.join(names)}" for what, names in wrong.items() if names)
+        lists = "; ".join(f"{what}: {_some(names)}" for what, names in wrong.items() if names)
         raise ValueError(f"the state dict does not fit this network, nothing was loaded. {lists}")
-    parts = {name: [theirs[n] for n in their_names(name, net.config, dialect)] for name in own}
-    net.to(dtype=reduce(torch.promote_types, {tensor.dtype for tensor in theirs.values()}))
-    net.load_state_dict({n: torch.cat(p).view(own[n].shape) for n, p in parts.items()})
+    parts: State = {}
+    for name, place in own.items():
+        whole = torch.cat([theirs[n] for n in their_names(name, config, dialect)])
+        if dialect == IMPROVED and ".qkv." in name:
+            whole = _by_heads(whole, config, back=True)
+        parts[name] = whole.reshape(place.shape)
+    net = UNet(config).to(reduce(torch.promote_types, {v.dtype for v in theirs.values()}))
+    net.load_state_dict(parts)
     return net
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def unwrapped(
+    state: Mapping[str, Tensor], wrappers: tuple[str, ...] = ("module", "_orig_mod")
+) -> State:
+    """Names without the parts that torch.compile, DataParallel and DDP put into them.
+
+    >>> list(unwrapped({"module._orig_mod.conv_in.bias": torch.zeros(1)}))
+    ['conv_in.bias']
+    """
+    out: State = {}
+    for name, tensor in state.items():
+        parts = [part for part in str(name).split(".") if part not in wrappers]
+        if (plain := ".".join(parts)) in out:
+            raise ValueError(f"the state dict has {plain} twice, with and without a wrapper's name")
+        out[plain] = tensor
+    return out
 
 
 def rename(state: Mapping[str, Tensor], table: Mapping[str, str]) -> State:

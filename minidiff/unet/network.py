@@ -25,6 +25,8 @@ from minidiff.unet.blocks import (
     Stage,
     TimeFeatures,
     Upsample,
+    kernels,
+    transformed,
 )
 from minidiff.unet.config import PRESETS, UNetConfig, check_inputs
 from minidiff.unet.describe import Row, rows, table
@@ -36,8 +38,13 @@ class UNet(nn.Module):
     """ε_θ(x_t, t), or whatever it is trained to predict: (B, C, H, W) → (B, out_channels, H, W).
 
     t is (B,), integer or float, in the networks' 0..T-1 (`Denoiser` subtracts the one). labels is
-    (B,) with the null class `num_classes`; x_self the last guess of x_0. The output is float32 also
-    under autocast. `net.checkpointing = True` trades time for memory in training.
+    (B,), where `num_classes` is the null class; x_self the last guess of x_0. x is taken in the
+    weights' precision, and the output has it, also under autocast. `net.checkpointing = True`
+    trades time for memory in training.
+
+    `torch.func`, `torch.export` and second derivatives pass through it. Only where, in training
+    mode, weights are differentiated twice, say so: `with sdpa_kernel(SDPBackend.MATH)`, since the
+    fused attention that training uses has first derivatives only.
 
     >>> net = UNet.digits()
     >>> net(torch.zeros(2, 1, 8, 8), torch.tensor([0, 999])).shape
@@ -53,11 +60,11 @@ class UNet(nn.Module):
         self.features = TimeFeatures(c.time, c.width, c.clock)
         self.time = nn.Sequential(nn.Linear(c.width, emb), nn.SiLU(), nn.Linear(emb, emb))
         if c.num_classes:
-            self.labels = nn.Embedding(c.num_classes + 1, emb)  # the last one: no label
+            self.labels = nn.Embedding(c.labels, emb)  # the last one: no label, if there is one
 
         def stage(channels: int, out: int, kind: type[Attention] | None) -> Stage:
             res = ResBlock(channels, out, emb, c.groups, c.eps, c.dropout, c.scale_shift)
-            return Stage(res, kind(out, c.head_dim, c.groups, c.eps) if kind else None)
+            return Stage(res, kind(out, c.head_width(out), c.groups, c.eps) if kind else None)
 
         kinds: dict[int, type[Attention]] = dict.fromkeys(c.linear_attention, LinearAttention)
         kinds |= dict.fromkeys(c.attention, Attention)
@@ -111,17 +118,18 @@ class UNet(nn.Module):
         if self.config.self_cond:
             x = torch.cat([x, torch.zeros_like(x) if x_self is None else x_self], dim=1)
         emb = self.embed(t, labels)
-        h = self._enter(x.contiguous(memory_format=torch.channels_last))
+        h = self._enter(x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2))  # channels last
+        twice = self._twice(x, h, emb)
         skips = [h]
         for stage in self.down:
-            h = self._run(stage, h, emb)
+            h = self._run(stage, h, emb, twice)
             skips.append(h)
         for stage in self.mid:
-            h = self._run(stage, h, emb)
+            h = self._run(stage, h, emb, twice)
         for stage in self.up:
             if isinstance(stage, Stage):
                 h = torch.cat([h, skips.pop()], dim=1)
-            h = self._run(stage, h, emb)
+            h = self._run(stage, h, emb, twice)
         with _full_precision(x):  # near t = T, bfloat16's rounding of ε would be the largest error
             h = F.silu(self.norm_out(h.to(self.conv_out.weight.dtype)))
             return self.conv_out(h)  # type: ignore[no-any-return]
@@ -132,10 +140,11 @@ class UNet(nn.Module):
         Near t = T the network hands x_t almost unchanged to its output, so that rounding x_t would
         be most of what 16 bits cost (`test_sixteen_bits_do_not_round_the_input` measures it).
         """
+        x = x.to(self.conv_in.weight.dtype)  # float32 noise for float64 weights, or for half ones
         if x.is_meta or not torch.is_autocast_enabled(x.device.type):
             return self.conv_in(x)  # type: ignore[no-any-return]
         with _full_precision(x):
-            h = self.conv_in(x.to(self.conv_in.weight.dtype))
+            h = self.conv_in(x)
         return h.to(torch.get_autocast_dtype(x.device.type))  # type: ignore[no-any-return]
 
     def embed(self, t: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -143,8 +152,8 @@ class UNet(nn.Module):
         with _full_precision(t):
             emb = self.time(self.features(t).to(self.time[0].weight.dtype))
             if labels is not None:
-                if self.training:
-                    dropped = torch.rand(len(t), device=t.device) < self.config.label_dropout
+                if self.training and self.config.null_class:
+                    dropped = torch.rand(t.shape[0], device=t.device) < self.config.label_dropout
                     labels = torch.where(dropped, self.config.num_classes, labels)
                 emb = emb + self.labels(labels)
             return F.silu(emb)
@@ -161,10 +170,17 @@ class UNet(nn.Module):
         """The network as the paper would print it: `print(net.describe())`."""
         return table(rows(self))
 
-    def _run(self, stage: nn.Module, h: Tensor, emb: Tensor) -> Tensor:
+    def _twice(self, x: Tensor, h: Tensor, emb: Tensor) -> bool:
+        """Whether somebody may want more of attention than the gradient that training needs."""
+        if torch.compiler.is_compiling():  # its graph has first derivatives only
+            return False
+        recorded = torch.is_grad_enabled() and (x.requires_grad or not self.training)
+        return recorded or transformed(h) or transformed(emb)
+
+    def _run(self, stage: nn.Module, h: Tensor, emb: Tensor, twice: bool) -> Tensor:
         if self.checkpointing and self.training:
-            return checkpoint(stage, h, emb, use_reentrant=False)  # type: ignore[no-any-return]
-        return stage(h, emb)  # type: ignore[no-any-return]
+            return checkpoint(_call, stage, h, emb, twice, use_reentrant=False)  # type: ignore[no-any-return]
+        return _call(stage, h, emb, twice)
 
     @classmethod
     def cifar10(cls, **changes: Any) -> UNet:
@@ -195,6 +211,29 @@ class UNet(nn.Module):
     def lsun256(cls, **changes: Any) -> UNet:
         """DDPM's network for 256×256 LSUN and CelebA-HQ."""
         return cls(replace(PRESETS["lsun256"], **changes))
+
+
+def skeleton(config: UNetConfig, tensors: int) -> UNet:
+    """The network on `meta`, shapes without memory, to compare with a file of so many tensors.
+
+    A few bytes can describe a network of any size: nothing may be built before its shapes are known
+    to be those of the file. ValueError if it cannot be built.
+    """
+    stages = len(config.mults) * config.blocks
+    if stages > tensors:
+        raise ValueError(
+            f"the network has more residual blocks ({stages}) than there are tensors ({tensors})"
+        )
+    try:
+        with torch.device("meta"):
+            return UNet(config)
+    except (RuntimeError, OverflowError, TypeError) as error:  # sizes beyond 2^63
+        raise ValueError("no network of such a size can be built") from error
+
+
+def _call(stage: nn.Module, h: Tensor, emb: Tensor, twice: bool) -> Tensor:
+    with kernels(twice):
+        return stage(h, emb)  # type: ignore[no-any-return]
 
 
 def _full_precision(x: Tensor) -> contextlib.AbstractContextManager[Any]:

@@ -1,0 +1,66 @@
+"""Chapter 6: are these tensors a network's? By names, shapes, and all that decides its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from minidiff.engine.tensorfile import CheckpointError
+from minidiff.unet.config import UNetConfig
+from minidiff.unet.names import unwrapped
+
+
+def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, without it."""
+    return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def check_architecture(net: nn.Module, tensors: Mapping[str, Tensor], path: str | Path) -> None:
+    """Raise CheckpointError, naming the differences, unless the tensors are those of `net`."""
+    own = unwrapped(net.state_dict(), ("_orig_mod",))
+    wrong = [f"lacks {k}" for k in own if k not in tensors]
+    wrong += [f"has an unknown {k}" for k in tensors if k not in own]
+    wrong += [
+        f"{k} is {tuple(tensors[k].shape)} instead of {tuple(own[k].shape)}"
+        for k in own
+        if k in tensors and tensors[k].shape != own[k].shape
+    ]
+    if wrong:
+        more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise CheckpointError(
+            f"{path} was made for another architecture: {'; '.join(wrong[:5])}{more}"
+        )
+
+
+def check_function(saved: UNetConfig, mine: UNetConfig, path: str | Path, widened: bool) -> None:
+    """Raise CheckpointError, naming the settings, if the same weights would answer otherwise."""
+    if widened:
+        saved = replace(saved, out_channels=mine.out_channels)
+    old, new = saved.function(), mine.function()
+    wrong = [
+        f"{name} is {new.get(name)!s:.60} instead of {old.get(name)!s:.60}"
+        for name in old | new
+        if old.get(name) != new.get(name)
+    ]
+    if wrong:
+        raise CheckpointError(f"{path} was made for another architecture: {'; '.join(wrong)}")
+
+
+def check_moments(net: nn.Module, tensors: Mapping[str, Tensor], path: str | Path) -> None:
+    """Refuse a training state unless Adam's moments are there for every parameter, or for none."""
+    saved = part(tensors, "adam/")
+    for name, p in net.named_parameters() if saved else ():
+        for kind, shape in (("exp_avg", p.shape), ("exp_avg_sq", p.shape), ("step", ())):
+            found = saved.pop(f"{name}/{kind}", None)
+            if found is None or found.shape != shape or not found.is_floating_point():
+                was = "missing" if found is None else f"of shape {tuple(found.shape)}"
+                raise CheckpointError(
+                    f"{path} is no state of this run: adam/{name}/{kind} is {was}"
+                )
+    if saved:
+        raise CheckpointError(
+            f"{path} is no state of this run: adam/{next(iter(saved))} is unknown"
+        )
