@@ -40,9 +40,9 @@ def test_ddim_is_euler_in_x_bar_and_sigma(
     x_T = noise(*shape)
     steps = list(md.ddim(model, x_T, tau))
     solved = list(md.solve(model, x_T, tau, "euler", clip=clip))
-    x_bar = x_T * math.sqrt(1 + float(schedule.sigma[tau[0]]) ** 2)
+    x_bar = x_T * math.sqrt(1 + schedule.sigma_at(tau[0]) ** 2)
     for step, other, (t, s) in zip(steps, solved, pairwise(tau), strict=True):
-        a, b = float(schedule.sigma[t]), float(schedule.sigma[s])
+        a, b = schedule.sigma_at(t), schedule.sigma_at(s)
         eps = model(x_bar / math.sqrt(1 + a**2), t).eps
         x_bar = x_bar + (b - a) * eps
         for x in (step.x, other.x):
