@@ -61,7 +61,7 @@ def test_replacement_is_biased_and_repaint_is_nearer() -> None:
     truth = TWO.given(torch.tensor([[0.2, 0.0]]), MASK)
     right = float(truth.weights[1])
     assert right > 0.98
-    n = 2000
+    n = 1000
     share = {
         how: float((filled(n, *how[:1], resample=how[1]) > 0).double().mean())
         for how in [(50, 1), (200, 1), (50, 5), (50, 20)]
@@ -127,8 +127,8 @@ def test_the_known_part_has_the_noise_of_its_level() -> None:
     model, n = Denoiser(zeros, S1000), 4000
     mask = torch.tensor([True, True, False])
     walk = md.inpaint(
-        model, noise(n, 3), torch.full((1, 3), 0.8, dtype=torch.float64), mask, [800, 300, 100, 0], jump=2,
-        resample=2, generator=seeded(4),
+        model, noise(n, 3), torch.full((1, 3), 0.8, dtype=torch.float64), mask,
+        [800, 300, 100, 0], jump=2, resample=2, generator=seeded(4),
     )  # fmt: skip
     for step in walk:
         a = float(S1000.alpha_bar[step.t])
