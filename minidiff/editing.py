@@ -106,10 +106,10 @@ def sdedit(
 ) -> Iterator[Step]:
     """x_t ~ q(x_t | x_0) at t = tau[0], then ancestral sampling down tau: an image like x0.
 
-    SDEdit (Meng et al. 2022, algorithm 1; its VP form is their algorithm 4), for a sketch or an
-    image with changes pasted in. What survives is what the noise of tau[0] leaves: small t keeps
-    x0, large t draws a new image. tau(T, S, start=t) gives the grid; how: as in `ancestral`. To
-    change one part only, start `inpaint` from `diffuse` of x0 at tau[0].
+    SDEdit (Meng et al. 2022, algorithm 1, here for this process), for a sketch or an image with
+    changes pasted in. What survives is what the noise of tau[0] leaves: small t keeps x0, large t
+    draws a new image. tau(T, S, start=t) gives the grid; how: as in `ancestral`. To change one
+    part only, start `inpaint` from `diffuse` of x0 at tau[0].
 
     >>> from minidiff.schedule import Schedule
     >>> model = Denoiser(lambda x, t: torch.zeros_like(x), Schedule.linear(1000))
