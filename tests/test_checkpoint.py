@@ -59,7 +59,7 @@ def test_a_model_comes_back_exactly(saved: tuple[Path, Denoiser]) -> None:
 def test_an_x0_hook_is_not_stored_in_silence(tmp_path: Path) -> None:
     model = _model()
     model.clip = lambda x0, t: x0
-    with pytest.raises(CheckpointError, match="set model.clip to True or False"):
+    with pytest.raises(CheckpointError, match=r"set model\.clip to True or False"):
         save_weights(tmp_path / "model.safetensors", model)
     assert not list(tmp_path.iterdir())
 
