@@ -23,11 +23,12 @@ except ImportError as error:
 
 from minidiff.bound import Elbo, bits_per_dim, decoder_nll, elbo, prior_kl, vlb_term
 from minidiff.denoiser import Denoiser, Prediction
+from minidiff.editing import inpaint, sdedit
 from minidiff.engine.checkpoint import load_pretrained, load_weights, save_weights
 from minidiff.engine.config import TrainConfig
 from minidiff.engine.ema import EMA
 from minidiff.engine.loop import train
-from minidiff.guidance import guide
+from minidiff.guidance import dynamic_threshold, guide, guide_by_classifier
 from minidiff.likelihood import Likelihood, dequantize, log_likelihood
 from minidiff.losses import loss_gamma, loss_hybrid, loss_score, loss_simple, loss_vlb
 from minidiff.measured import results
@@ -47,7 +48,7 @@ from minidiff.process import (
 )
 from minidiff.samplers import Step, ancestral, ddim, interpolate, lerp, slerp
 from minidiff.schedule import Schedule
-from minidiff.spacing import tau
+from minidiff.spacing import tau, tau_at
 from minidiff.timesteps import BoundTimes, LossAwareTimes, StratifiedTimes, UniformTimes
 from minidiff.unet.config import UNetConfig
 from minidiff.unet.network import UNet
@@ -82,11 +83,14 @@ __all__ = [
     "decoder_nll",
     "dequantize",
     "diffuse",
+    "dynamic_threshold",
     "elbo",
     "encode",
     "from_x0",
     "gamma",
     "guide",
+    "guide_by_classifier",
+    "inpaint",
     "interpolate",
     "j_term",
     "lerp",
@@ -105,10 +109,12 @@ __all__ = [
     "randn",
     "results",
     "save_weights",
+    "sdedit",
     "slerp",
     "solve",
     "solve_adaptive",
     "tau",
+    "tau_at",
     "to_x0_eps",
     "train",
     "transition",

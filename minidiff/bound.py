@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minidiff.checks import Index, admit
+from minidiff.checks import admit, check_whole
 from minidiff.denoiser import Denoiser, Prediction
 from minidiff.process import Gaussian, diffuse, marginal, posterior, randn
-from minidiff.schedule import Schedule
+from minidiff.schedule import Index, Schedule
 
 LEVELS = 256
 
@@ -78,8 +78,9 @@ def vlb_term(
     [0.0, 0.0]
     """
     admit({"t": t}, 1, model.schedule.T, xt=xt)
+    check_whole(t)
     p = model(xt, t) if prediction is None else prediction
-    if isinstance(t, int):
+    if not isinstance(t, Tensor):
         g = model.reverse(xt, t, t - 1, p, variance=variance)
         if t == 1:
             return decoder_nll(g, x0, levels)

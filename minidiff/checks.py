@@ -5,20 +5,21 @@ Only numbers that lie on the CPU anyway are looked at: a check must never wait f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from minidiff.schedule import Schedule, beta_tilde_of
+from minidiff.schedule import Index, Schedule, beta_tilde_of
 
-Index = int | Tensor
 _CPU = torch.device("cpu")
 _WHY_NOT_0 = {
     "t": " (x_0 is the data; there is nothing to denoise)",
     "s": " (given x_0, the kernel from s = 0 is marginal(x0, t))",
 }
+_NO_TIME = " (the schedule has no noise level between the data, 0, and t = 1)"
 
 
 # ------------------------------------------------------------- the admission line of a formula
@@ -45,7 +46,8 @@ def admit(
     times: Mapping[str, Index] | None = None, low: int = 0, high: int = 0, /, **states: Tensor
 ) -> Tensor:
     """The first state, when all are floating (B, …) tensors of one shape on one device, every time
-    is in low..high and one number or one for each sample, and s < t if both are given.
+    is in low..high and one number or one for each sample, and s < t if both are given. Between the
+    data, t = 0, and the first noise level, t = 1, there is no time.
     """
     first = next(iter(states.values()))
     for name, x in states.items():
@@ -67,21 +69,22 @@ def admit(
             )
     for name, t in (times or {}).items():
         outside: float | None = None
-        if isinstance(t, int):
-            outside = None if low <= t <= high else t
+        if isinstance(t, int | float):
+            outside = None if low <= t <= high and not 0 < t < 1 else t
         elif not isinstance(t, Tensor):
             raise ValueError(
-                f"{name} must be a whole number or a tensor with one for each sample, got {t!r}"
+                f"{name} must be a number or a tensor with one for each sample, got {t!r}"
             )
         elif t.ndim > 1 or (t.ndim == 1 and len(t) not in (1, len(first))):
             raise ValueError(
                 f"{name} must be one number or {len(first)} (one for each sample), "
                 f"got shape {tuple(t.shape)}"
             )
-        elif t.device.type == "cpu" and bool((bad := ~((t >= low) & (t <= high))).any()):
-            outside = t[bad].flatten()[0].item()
+        elif t.device.type == "cpu":
+            bad = ~((t >= low) & (t <= high)) | ((t > 0) & (t < 1))
+            outside = t[bad].flatten()[0].item() if bool(bad.any()) else None
         if outside is not None:
-            why = _WHY_NOT_0[name] if outside == 0 else ""
+            why = _WHY_NOT_0[name] if outside == 0 else _NO_TIME if 0 < outside < 1 else ""
             raise ValueError(f"{name} must be in {low}..{high}, got {outside}{why}")
     if times and "s" in times:
         t, s = times["t"], times["s"]
@@ -94,14 +97,22 @@ def admit(
 # --------------------------------------------------------------------------- times and noise
 
 
-def check_step(schedule: Schedule, t: int, s: int, eta: float = 0.0) -> None:
-    """Whole numbers 0 <= s < t <= T, and a share of the noise eta >= 0."""
+def check_step(schedule: Schedule, t: float, s: float, eta: float = 0.0) -> None:
+    """0 <= s < t <= T, and a share of the noise eta >= 0."""
     if not eta >= 0:
         raise ValueError(f"eta must be >= 0 (0 is DDIM, 1 is DDPM), got {eta}")
     if not 0 <= s < t:
         raise _not_below(s, t)
-    if t > schedule.T:
+    if not 1 <= t <= schedule.T:
         raise ValueError(f"t must be in 1..{schedule.T}, got {t}")
+    if 0 < s < 1:
+        raise ValueError(f"s must be 0 or in 1..{schedule.T}, got {s}{_NO_TIME}")
+
+
+def check_whole(t: Index) -> None:
+    """A step of the chain: the bound has a term for each whole t, and none between."""
+    if isinstance(t, float) or (isinstance(t, Tensor) and t.is_floating_point()):
+        raise ValueError(f"t must be a whole number: the bound has one term for each step; got {t}")
 
 
 def _not_below(s: Index, t: Index) -> ValueError:
@@ -110,26 +121,28 @@ def _not_below(s: Index, t: Index) -> ValueError:
 
 def sigma_squared(schedule: Schedule, sigma: float | Tensor, s: Index, rest: Tensor) -> Tensor:
     """sigma^2 shaped like rest = 1 - alpha_bar_s, refused where it is larger than that."""
-    if isinstance(s, int) and not isinstance(sigma, Tensor):  # in every step of a sampler
-        most = 1 - float(schedule.alpha_bar[s])
+    if not isinstance(s, Tensor) and not isinstance(sigma, Tensor):  # in every step of a sampler
+        most = 1 - schedule.alpha_bar_at(s)
         if not sigma**2 <= most + 1e-12:
             raise _too_large(sigma**2, most)
         return torch.full_like(rest, min(sigma**2, most))
     var = torch.as_tensor(sigma, dtype=torch.float64) ** 2
-    limit = 1 - schedule.alpha_bar[s] if isinstance(s, int) else rest.flatten()
+    limit = rest.flatten()
+    if not isinstance(s, Tensor):
+        limit = torch.tensor(1 - schedule.alpha_bar_at(s), dtype=torch.float64)
     if var.device == limit.device == _CPU:
         _check_room(var, limit)
     return var.to(rest.device).reshape(-1, *(1,) * (rest.ndim - 1)).minimum(rest)
 
 
-def check_eta(schedule: Schedule, eta: float | str, steps: Sequence[int]) -> None:
+def check_eta(schedule: Schedule, eta: float | str, steps: Sequence[float]) -> None:
     """eta >= 0 or "hat", and at no step more noise than alpha_bar_s leaves room for."""
     if eta == "hat":
         return
     if isinstance(eta, str) or not eta >= 0:
         raise ValueError(f'eta must be a number >= 0 (0 is DDIM, 1 is DDPM) or "hat", got {eta!r}')
-    at, as_ = schedule.alpha_bar[list(steps[:-1])], schedule.alpha_bar[list(steps[1:])]
-    _check_room(eta**2 * beta_tilde_of(at, as_), 1 - as_)
+    a = torch.tensor([schedule.alpha_bar_at(t) for t in steps], dtype=torch.float64)
+    _check_room(eta**2 * beta_tilde_of(a[:-1], a[1:]), 1 - a[1:])
 
 
 def _check_room(var: Tensor, limit: Tensor) -> None:
@@ -160,36 +173,47 @@ def bound_variances(schedule: Schedule, sigma: Tensor) -> Tensor:
     return var
 
 
-def check_tau(steps: Iterable[int], T: int) -> list[int]:
-    """The steps, refused unless they fall strictly to 0 and stay within T."""
-    given = list(steps)
-    steps = [int(t) for t in given]
-    if steps != given:
-        raise ValueError(f"tau must hold whole numbers, got {given}; round them")
-    falls = all(a > b for a, b in pairwise(steps))
-    if len(steps) < 2 or not falls or steps[-1] != 0 or steps[0] > T:
-        shown = str(steps) if len(steps) < 12 else f"[{steps[0]}, {steps[1]}, …, {steps[-1]}]"
+def check_tau(steps: Iterable[float], T: int, end: float = 0) -> list[float]:
+    """The steps, refused unless they fall strictly to `end` and stay within T; whole: int."""
+    times = [float(t) for t in steps]
+    falls = all(a > b for a, b in pairwise(times))
+    exist = all(t == 0 or 1 <= t <= T for t in times)
+    if len(times) < 2 or not falls or not exist or times[-1] != end:
+        few = [f"{t:g}" for t in times]
+        shown = ", ".join(few if len(few) < 12 else [*few[:2], "…", few[-1]])
+        stop = f", or end={few[-1]} to stop there" if falls and times[-1:] >= [1.0] else ""
         raise ValueError(
-            f"tau must fall strictly from at most {T} to 0 (the data), got {shown}; "
-            f"use tau({T}, S=<number of steps>)"
+            f"tau must fall strictly from at most {T} to {end:g}{'' if end else ' (the data)'}, "
+            f"without a t between 0 and 1; got [{shown}]; use tau({T}, S=<number of steps>){stop}"
         )
-    return steps
+    return [int(t) if t.is_integer() else t for t in times]
 
 
-def check_steps(T: int | Schedule, S: int | None, spacing: str) -> tuple[int, int]:
-    """(T, S) as whole numbers, 1 <= S <= T; S None is T. Spacing by log-SNR needs the Schedule."""
+def grid_ends(
+    T: int | Schedule, S: int | None, spacing: str, start: float | None, end: float
+) -> tuple[int, float, float]:
+    """(S, start, end), refused where there is no such grid; whole numbers become int."""
     n = T.T if isinstance(T, Schedule) else T
     if not isinstance(n, int) or n < 2:
         raise ValueError(f"T must be a whole number of at least 2 steps, or a Schedule; got {T!r}")
-    S = n if S is None else S
-    if not isinstance(S, int) or not 1 <= S <= n:
-        raise ValueError(f"S must be a whole number of steps in 1..{n}, got {S!r}")
-    if spacing == "logsnr" and not isinstance(T, Schedule):
-        raise ValueError("spacing='logsnr' needs the schedule: tau(schedule, S=…)")
-    return n, S
+    if spacing in ("logsnr", "karras") and not isinstance(T, Schedule):
+        raise ValueError(f"spacing={spacing!r} needs the schedule: tau(schedule, S=…)")
+    if spacing == "leading" and start is not None:
+        raise ValueError("spacing='leading' starts below start, as it does below T; take another")
+    start, end = check_tau([n if start is None else start, end], n, end)
+    if spacing != "karras" and not (isinstance(start, int) and isinstance(end, int)):
+        raise ValueError(
+            f"spacing={spacing!r} visits whole t, from a whole start to a whole end; got {start} "
+            f"and {end}; spacing='karras' takes any"
+        )
+    S = math.ceil(start - end) if S is None else S
+    most = math.inf if spacing == "karras" and start > max(end, 1) else math.floor(start - end)
+    if not isinstance(S, int) or not 1 <= S <= most:
+        raise ValueError(f"S must be a whole number of steps in 1..{most}, got {S!r}")
+    return S, start, end
 
 
-# ------------------------------------------------------------------------ networks and choices
+# ------------------------------------------------------------------------ choices and numbers
 
 
 def one_of(name: str, value: str, choices: Sequence[str]) -> str:
@@ -199,64 +223,17 @@ def one_of(name: str, value: str, choices: Sequence[str]) -> str:
     return value
 
 
-def check_clock(clock: object, schedule: Schedule) -> None:
-    """A table of times has one entry for each t of the schedule."""
-    if isinstance(clock, tuple) and len(clock) != schedule.T:
-        raise ValueError(
-            f"the network's clock has {len(clock)} entries, one for each t; the schedule has "
-            f"T = {schedule.T}: make the clock from this schedule"
-        )
+def check_counts(**counts: int) -> None:
+    """How often something is done: whole numbers from 1."""
+    for name, n in counts.items():
+        if not isinstance(n, int) or n < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {n!r}")
 
 
-def check_device(net: nn.Module, xt: Tensor) -> None:
-    """The network's weights lie where x_t does."""
-    weight = next(net.parameters(), None)
-    if weight is not None and weight.device != xt.device:
-        raise ValueError(
-            f"xt is on {xt.device}, the network on {weight.device}; "
-            f"use xt.to({str(weight.device)!r}) or model.to({str(xt.device)!r})"
-        )
-
-
-def check_answer(out: Tensor, xt: Tensor, variance: str, parts: int) -> None:
-    """The network returned the shape of x_t, or `parts` times its channels."""
-    channels = parts * xt.shape[1]
-    if parts > 1 and out.ndim > 1 and out.shape[1] != channels:
-        raise ValueError(
-            f"variance={variance!r} needs a network with {channels} output "
-            f"channels (prediction and variance), got {out.shape[1]}"
-        )
-    if out.shape != (len(xt), channels, *xt.shape[2:]):
-        raise ValueError(
-            f"the network returned shape {tuple(out.shape)} for x_t of shape "
-            f"{tuple(xt.shape)}; with variance={variance!r} they must be equal"
-            + (" but for the channels" if parts > 1 else "")
-        )
-
-
-def check_learned(variance: str, learns: bool) -> None:
-    """loss_hybrid is for a model whose variance is learned."""
-    if not learns:
-        raise ValueError(
-            f"loss_hybrid trains a learned variance, but this model's is {variance!r}; use "
-            "loss_simple, or variance='learned' and a network with twice the output channels"
-        )
-
-
-def check_null(null: int | None, classes: int, w: float) -> None:
-    """Guidance needs a label that means none; the classes alone (w = 0) do not."""
-    if null is None and (w != 0 or not classes):
-        knows = f"{classes} classes and no null class" if classes else "no labels"
-        raise ValueError(
-            f"guide needs a network with a label that means none; this one has {knows}"
-            "; give null=<the label that means none> for a network of your own"
-        )
-
-
-def check_labels(labels: Tensor, xt: Tensor) -> None:
-    """One label for each sample."""
-    if labels.shape != xt.shape[:1]:
-        raise ValueError(f"labels has shape {tuple(labels.shape)}, expected ({len(xt)},)")
+def check_share(share: float) -> None:
+    """A share of the whole, and not nothing."""
+    if not 0 < share <= 1:
+        raise ValueError(f"share must be above 0 and at most 1 (0.995 is 99.5%), got {share}")
 
 
 def check_probes(probes: int | None, noise: str) -> None:
@@ -276,6 +253,20 @@ def per_sample(weight: float | Tensor, x: Tensor) -> Tensor:
     if w.ndim and w.shape != (len(x),):
         raise ValueError(f"weight must be a number or ({len(x)},), got {tuple(w.shape)}")
     return w.reshape(-1, *(1,) * (x.ndim - 1))
+
+
+def known_part(x0: Tensor, mask: Tensor, xt: Tensor) -> tuple[Tensor, Tensor]:
+    """The image that is known in part, and where it is (True), in the shape of the state x_t."""
+    if mask.dtype != torch.bool:
+        raise ValueError(
+            f"mask must be bool, True where x0 is known (mask > 0.5); got {mask.dtype}"
+        )
+    try:
+        return x0.to(xt).expand_as(xt), mask.to(xt.device).expand_as(xt)
+    except RuntimeError:
+        raise ValueError(
+            f"x0 {tuple(x0.shape)} and mask {tuple(mask.shape)} must fit x_T {tuple(xt.shape)}"
+        ) from None
 
 
 def check_single(x0: Tensor) -> None:

@@ -14,21 +14,15 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
-from minidiff.checks import (
-    Index,
-    admit,
-    check_answer,
-    check_clock,
-    check_device,
-    levels,
-    one_of,
-)
+from minidiff.checks import admit, levels, one_of
+from minidiff.checks_networks import check_answer, check_clip, check_clock, check_device
 from minidiff.parameterize import KINDS, alpha_bars, from_x0, pair
 from minidiff.process import Gaussian, cast, mu_tilde
-from minidiff.schedule import Schedule, beta_of, beta_tilde_of
+from minidiff.schedule import Index, Schedule, beta_of, beta_tilde_of
 
 Variance = Literal["small", "large", "learned", "diagonal"]
 VARIANCES: tuple[str, ...] = get_args(Variance)
+Clip = bool | Callable[[Tensor, Index], Tensor]  # the latter an x0 hook
 
 
 class Prediction(NamedTuple):
@@ -51,7 +45,9 @@ class Denoiser(nn.Module):
         "large"    beta, right if the data were N(0, I);
         "learned"  between the two in log space (Nichol & Dhariwal 2021, eq. (15));
         "diagonal" a free log-variance for each dimension (Ho et al. 2020, table 2).
-    clip: clamp x0 to [-1, 1] and derive eps again from it, so that the pair stays consistent.
+    clip: what is done to x0, and eps derived again from it, so that the pair stays consistent. True
+        clamps to [-1, 1], False does nothing, and a function (x0, t) -> x0 is an x0 hook, such as
+        `dynamic_threshold`. Samplers and calls may have their own.
 
     The first step of generation (t = 1, s = 0) uses beta_tilde_2 for "small" and "large", because
     beta_tilde_1 is 0: "to get a better decoder log likelihood" (Ho et al.'s code).
@@ -70,7 +66,7 @@ class Denoiser(nn.Module):
         schedule: Schedule,
         predict: str = "eps",
         variance: str = "small",
-        clip: bool = True,
+        clip: Clip = True,
     ) -> None:
         super().__init__()
         one_of("predict", predict, KINDS)
@@ -80,18 +76,22 @@ class Denoiser(nn.Module):
         self.predict = predict
         self.variance = variance
         self.clip = clip
+        check_clip(clip)
         check_clock(self.clock, schedule)
 
-    def forward(self, xt: Tensor, t: Index, *, clip: bool | None = None, **cond: Any) -> Prediction:
+    def forward(self, xt: Tensor, t: Index, *, clip: Clip | None = None, **cond: Any) -> Prediction:
         """The network's estimate of x_0 and eps at x_t. t: int or (B,), in 1..T."""
         prediction, values = self.ask(xt, t, **cond)
         a, a_prev = alpha_bars(self.schedule, xt, t, self.predict)
         x0, eps = pair(self.predict, prediction, xt, a, a_prev)
-        if self.clip if clip is None else clip:
-            clipped = x0.clamp(-1, 1)
+        clip = self.clip if clip is None else clip
+        check_clip(clip)
+        if clip is not False:
+            clipped = clip(x0, t) if callable(clip) else x0.clamp(-1, 1)
+            admit(x0=x0, clip=clipped)
             # eps + sqrt(a)/sqrt(1-a) (x0 - clipped): exactly the raw eps where nothing was clipped
             eps = cast(eps + (a / (1 - a)).sqrt() * (x0 - clipped), xt)
-            x0 = clipped
+            x0 = cast(clipped, xt)
         return Prediction(x0, eps, prediction, values)
 
     def ask(self, xt: Tensor, t: Index, **cond: Any) -> tuple[Tensor, Tensor | None]:
@@ -102,11 +102,7 @@ class Denoiser(nn.Module):
         admit({"t": t}, 1, self.schedule.T, xt=xt)
         check_device(self, xt)
         self._warn_of_dropout(guessing=cond.get("x_self", xt) is None)
-        if isinstance(t, int):
-            index = torch.full((len(xt),), t - 1, device=xt.device)  # no copy from the host
-        else:
-            index = (t - 1).to(xt.device).expand(len(xt))  # the one line where 0..T-1 appears
-        out = self.net(xt, index, **cond)
+        out = self.net(xt, from_zero(t, xt), **cond)
         check_answer(out, xt, self.variance, parts=2 if self.learns_variance else 1)
         if not self.learns_variance:
             return out.to(xt.dtype), None
@@ -135,10 +131,11 @@ class Denoiser(nn.Module):
         if kind == "diagonal":
             assert p.values is not None
             return Gaussian(mean, p.values.double().exp())
-        at2, as1 = at, as_
-        if not isinstance(s, int) or s == 0:  # where beta_tilde is 0, beta_tilde_2 stands in
-            at2, as1 = self.schedule.at(_at_least(2, t), xt), self.schedule.at(_at_least(1, s), xt)
-        small, large = beta_tilde_of(at2, as1), beta_of(at, as_)
+        small, large = beta_tilde_of(at, as_), beta_of(at, as_)
+        if isinstance(s, Tensor) or s == 0:  # where beta_tilde is 0, beta_tilde_2 stands in
+            after = t.clamp(min=2) if isinstance(t, Tensor) else max(t, 2)
+            first = beta_tilde_of(self.schedule.at(after, xt), self.schedule.at(1, xt))
+            small = torch.where(as_ == 1, first, small)
         if kind == "small":
             return Gaussian(mean, small)
         if kind == "large":
@@ -209,8 +206,16 @@ class Denoiser(nn.Module):
         return getattr(getattr(self.network, "config", None), name, default)
 
 
-def _at_least(low: int, t: Index) -> Index:
-    return t.clamp(min=low) if isinstance(t, Tensor) else max(t, low)
+def from_zero(t: Index, xt: Tensor) -> Tensor:
+    """t - 1, (B,): networks count from 0. Whole numbers, or float64 between the steps.
+
+    >>> from_zero(500, torch.zeros(2, 3)), from_zero(1.5, torch.zeros(1, 3))
+    (tensor([499, 499]), tensor([0.5000], dtype=torch.float64))
+    """
+    if isinstance(t, Tensor):
+        return (t - 1).to(xt.device).expand(len(xt))
+    kind = torch.int64 if t == int(t) else torch.float64
+    return torch.full((len(xt),), t - 1, dtype=kind, device=xt.device)  # no copy from the host
 
 
 def _is_random(m: nn.Module) -> bool:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from minidiff.bound import vlb_term
-from minidiff.checks import admit, check_learned
+from minidiff.checks import admit
+from minidiff.checks_networks import check_learned
 from minidiff.denoiser import Denoiser, Prediction
 from minidiff.parameterize import convert
 from minidiff.process import cast, diffuse, randn

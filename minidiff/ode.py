@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from minidiff.checks import admit, check_finite, check_tau, one_of
-from minidiff.denoiser import Denoiser, Prediction
+from minidiff.denoiser import Clip, Denoiser, Prediction
 from minidiff.process import cast
 from minidiff.samplers import Step
 from minidiff.spacing import tau
@@ -26,7 +26,7 @@ SOLVERS: tuple[str, ...] = get_args(Solver)
 
 
 def predict_at(
-    model: Denoiser, x_bar: Tensor, sigma: float, *, clip: bool = False, **cond: Any
+    model: Denoiser, x_bar: Tensor, sigma: float, *, clip: Clip = False, **cond: Any
 ) -> Prediction:
     """The model's (x0, eps) at x_bar = x / sqrt(alpha_bar) and noise level sigma.
 
@@ -40,11 +40,8 @@ def predict_at(
     torch.Size([1, 2])
     """
     t = float(model.schedule.t_at_sigma(torch.tensor(float(sigma), dtype=torch.float64)))
-    whole = round(t)
-    if abs(t - whole) < 1e-9:
-        return model(x_bar / math.sqrt(1 + sigma**2), whole, clip=clip, **cond)
-    label = torch.full((1,), t, dtype=torch.float64, device=x_bar.device)
-    return model(x_bar / math.sqrt(1 + sigma**2), label, clip=clip, **cond)
+    t = round(t) if abs(t - round(t)) < 1e-9 else t
+    return model(x_bar / math.sqrt(1 + sigma**2), t, clip=clip, **cond)
 
 
 def velocity(model: Denoiser, xt: Tensor, t: float, **cond: Any) -> Tensor:
@@ -64,8 +61,7 @@ def velocity(model: Denoiser, xt: Tensor, t: float, **cond: Any) -> Tensor:
     low = min(max(math.floor(t), 1), schedule.T - 1)
     slope = float(schedule.log_snr[low + 1] - schedule.log_snr[low])
     a = schedule.at(t, xt)
-    label = torch.full((1,), t, dtype=torch.float64, device=xt.device)
-    eps = model(xt, label, clip=False, **cond).eps
+    eps = model(xt, t, clip=False, **cond).eps
     return cast(slope / 2 * ((1 - a) * xt - (1 - a).sqrt() * eps), xt)
 
 
@@ -96,19 +92,20 @@ _ONE_STEP = {"euler": _euler, "heun": _heun, "rk4": _rk4}
 def solve(
     model: Denoiser,
     x_T: Tensor,
-    tau: Sequence[int],
+    tau: Sequence[float],
     method: str = "dpm++",
     *,
-    clip: bool = False,
+    end: float = 0,
+    clip: Clip = False,
     **cond: Any,
 ) -> Iterator[Step]:
-    """Follow the ODE from x_T down the grid tau to the data, yielding each step.
+    """Follow the ODE from x_T, the state at tau[0], down the grid tau to `end`, yielding each step.
 
     The ODE is Song, Meng & Ermon 2021, eq. (14). method: "euler" (order 1, one call a step, their
     DDIM step: Song, Meng & Ermon 2021, eq. (13)), "heun" (2, two calls), "rk4" (4, four calls),
-    "dpm++" (DPM-Solver++(2M), Lu et al. 2022: order 2, one call). The last step, to sigma = 0, is
-    Euler's for all: x0 as the network sees it. clip: clamp x0 to [-1, 1] (better samples in few
-    steps, but no longer the same ODE).
+    "dpm++" (DPM-Solver++(2M), Lu et al. 2022: order 2, one call). A last step to sigma = 0 is
+    Euler's for all: x0 as the network sees it. clip: as in `Denoiser`, by default False (clamping
+    gives better samples in few steps, but it is no longer the same ODE).
 
     >>> from minidiff.schedule import Schedule
     >>> model = Denoiser(lambda x, t: x, Schedule.linear(1000))
@@ -117,8 +114,8 @@ def solve(
     """
     one_of("method", method, SOLVERS)
     admit(x_T=x_T)
-    grid = check_tau(tau, model.schedule.T)
-    sigmas = [float(model.schedule.sigma[t]) for t in grid]
+    grid = check_tau(tau, model.schedule.T, end)
+    sigmas = [model.schedule.sigma_at(t) for t in grid]
     seen: list[Prediction] = []
 
     def f(x: Tensor, sigma: float) -> Tensor:
@@ -154,13 +151,16 @@ def encode(
     x0: Tensor,
     steps: int = 100,
     *,
+    start: float = 0,
+    end: float | None = None,
     method: str = "euler",
     spacing: str = "linear",
     **cond: Any,
 ) -> Tensor:
     """x_T of an image: the ODE run forward from x_0 (Song, Meng & Ermon 2021, section 5.4).
 
-    method: "euler" (the paper's), "heun" or "rk4". Never clips. Returns (B, …).
+    Between other ends, x at `end` (None: T) from x0, then the state at `start`. method: "euler"
+    (the paper's), "heun" or "rk4"; spacing: as in `tau`. Never clips. Returns (B, …).
 
     >>> from minidiff.schedule import Schedule
     >>> model = Denoiser(lambda x, t: torch.zeros_like(x), Schedule.linear(1000))
@@ -169,12 +169,13 @@ def encode(
     """
     one_of("method", method, tuple(_ONE_STEP))
     admit(x0=x0)
-    sigmas = [float(model.schedule.sigma[t]) for t in tau(model.schedule, steps, spacing)[::-1]]
+    grid = tau(model.schedule, steps, spacing, start=end, end=start)[::-1]
+    sigmas = [model.schedule.sigma_at(t) for t in grid]
 
     def f(x: Tensor, sigma: float) -> Tensor:
         return predict_at(model, x, sigma, **cond).eps
 
-    x = x0
+    x = x0 * math.sqrt(1 + sigmas[0] ** 2)  # x_bar
     for a, b in pairwise(sigmas):
         x = (_euler if a == 0 else _ONE_STEP[method])(f, x, a, b)
     check_finite(x)
@@ -186,11 +187,15 @@ def decode(
     x_T: Tensor,
     steps: int = 100,
     *,
+    start: float | None = None,
+    end: float = 0,
     method: str = "euler",
     spacing: str = "linear",
     **cond: Any,
 ) -> Tensor:
     """The image of a latent: the ODE run back to x_0; the inverse of `encode` as steps grow.
+
+    Between other ends, x at `end` from x_T, then the state at `start` (None: T).
 
     >>> from minidiff.schedule import Schedule
     >>> model = Denoiser(lambda x, t: torch.zeros_like(x), Schedule.linear(1000))
@@ -198,7 +203,8 @@ def decode(
     >>> round(float(decode(model, encode(model, x, 10), 10)), 5)
     0.5
     """
-    *_, last = solve(model, x_T, tau(model.schedule, steps, spacing), method, **cond)
+    grid = tau(model.schedule, steps, spacing, start=start, end=end)
+    *_, last = solve(model, x_T, grid, method, end=end, **cond)
     return last.x
 
 

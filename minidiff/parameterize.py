@@ -12,9 +12,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from minidiff.checks import Index, admit, one_of
+from minidiff.checks import admit, one_of
 from minidiff.process import cast, mu_tilde
-from minidiff.schedule import Schedule
+from minidiff.schedule import Index, Schedule
 
 Kind = Literal["eps", "x0", "v", "mu", "score"]
 KINDS: tuple[str, ...] = get_args(Kind)

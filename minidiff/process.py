@@ -1,7 +1,8 @@
 """Chapters 1, 2 and 10: the forward process q and its posteriors, all Gaussians in closed form.
 
-Every function takes t and s as an int or as a (B,) tensor, works on (B, D) and (B, C, H, W),
-computes its coefficients in float64; `diffuse` and the samplers return the dtype of their data.
+Every function takes t and s as a number or as a (B,) tensor, whole or between the steps (where
+log-SNR is interpolated), works on (B, D) and (B, C, H, W), computes its coefficients in float64;
+`diffuse` and the samplers return the dtype of their data.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from minidiff.checks import Index, check_step, level, levels, sigma_squared
-from minidiff.schedule import Schedule, beta_of, beta_tilde_of
+from minidiff.checks import check_step, level, levels, sigma_squared
+from minidiff.schedule import Index, Schedule, beta_of, beta_tilde_of
 
 
 class Gaussian(NamedTuple):
@@ -126,7 +127,7 @@ def mu_tilde(x0: Tensor, xt: Tensor, at: Tensor, as_: Tensor) -> Tensor:
     return (as_.sqrt() * beta_of(at, as_) * x0 + a.sqrt() * (1 - as_) * xt) / (1 - at)
 
 
-def ddim_sigma(schedule: Schedule, t: int, s: int, eta: float) -> float:
+def ddim_sigma(schedule: Schedule, t: float, s: float, eta: float) -> float:
     """sigma = eta sqrt((1-alpha_bar_s)/(1-alpha_bar_t)) sqrt(1 - alpha_bar_t/alpha_bar_s).
 
     That is eta sqrt(beta_tilde): Song, Meng & Ermon 2021, eq. (16). eta = 0: DDIM; eta = 1: the
@@ -137,7 +138,7 @@ def ddim_sigma(schedule: Schedule, t: int, s: int, eta: float) -> float:
     True
     """
     check_step(schedule, t, s, eta)
-    at, as_ = float(schedule.alpha_bar[t]), float(schedule.alpha_bar[s])
+    at, as_ = schedule.alpha_bar_at(t), schedule.alpha_bar_at(s)
     return eta * math.sqrt(beta_tilde_of(at, as_))
 
 

@@ -2,10 +2,14 @@
 
 `*_, last = ddim(model, x_T, tau(1000, S=50))` gives the sample last.x; the film is
 `[step.x0 for step in …]`. Noise is drawn once per step where there is any, never at s = 0.
+
+A walk begins at the first t of its grid, whose state it is given, and goes down to `end`: x_T may
+be any x_t, and a grid may hold any noise levels (`tau_at`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -14,14 +18,14 @@ import torch
 from torch import Tensor
 
 from minidiff.checks import admit, check_eta, check_finite, check_single, check_tau, per_sample
-from minidiff.denoiser import Denoiser, Prediction
+from minidiff.denoiser import Clip, Denoiser, Prediction
 from minidiff.process import Gaussian, cast, ddim_posterior, ddim_sigma, diffuse, randn
 
 
 class Step(NamedTuple):
-    """One step of a sampler: now at index t, with state x and the estimate x0 it was made from."""
+    """One step of a sampler: now at time t, with state x and the estimate x0 it was made from."""
 
-    t: int
+    t: float
     x: Tensor
     x0: Tensor
 
@@ -29,18 +33,20 @@ class Step(NamedTuple):
 def ancestral(
     model: Denoiser,
     x_T: Tensor,
-    tau: Sequence[int] | None = None,
+    tau: Sequence[float] | None = None,
     *,
+    end: float = 0,
+    clip: Clip | None = None,
     variance: str | None = None,
     generator: torch.Generator | None = None,
     **cond: Any,
 ) -> Iterator[Step]:
     """x_s = mean + std eps, (mean, std) of p_theta(x_s | x_t) (Ho et al. 2020, algorithm 2).
 
-    x_T: (B, …), the state at tau[0]. tau: strictly decreasing indices to 0 (None: every step
-    from T). variance: as in `Denoiser.reverse`, by default the model's; no noise at s = 0. Starting
-    below T continues from a given x_t: repeat one x_t to draw samples that share it (Ho et al.
-    2020, figure 7).
+    x_T: (B, …), the state at tau[0]. tau: strictly decreasing t to `end` (None: every step from T);
+    end: 0, the data, or any t to stop at. clip, an x0 hook, and variance: as in `Denoiser` and
+    `Denoiser.reverse`, by default the model's; no noise at s = 0. Starting below T continues from a
+    given x_t: repeat one x_t to draw samples that share it (Ho et al. 2020, figure 7).
 
     >>> from minidiff.schedule import Schedule
     >>> model = Denoiser(lambda x, t: torch.zeros_like(x), Schedule.linear(1000))
@@ -48,21 +54,23 @@ def ancestral(
     >>> last.t, last.x.shape
     (0, torch.Size([2, 3]))
     """
-    steps = _admit(model, x_T, tau)
+    steps = _admit(model, x_T, tau, end)
     model.check_variance(variance)
 
-    def reverse(x: Tensor, t: int, s: int, p: Prediction) -> Gaussian:
+    def reverse(x: Tensor, t: float, s: float, p: Prediction) -> Gaussian:
         return model.reverse(x, t, s, p, variance=variance)
 
-    return _walk(model, x_T, steps, reverse, True, generator, cond)
+    return _walk(model, x_T, steps, reverse, True, generator, clip, cond)
 
 
 def ddim(
     model: Denoiser,
     x_T: Tensor,
-    tau: Sequence[int] | None = None,
+    tau: Sequence[float] | None = None,
     eta: float | str = 0.0,
     *,
+    end: float = 0,
+    clip: Clip | None = None,
     generator: torch.Generator | None = None,
     **cond: Any,
 ) -> Iterator[Step]:
@@ -71,47 +79,48 @@ def ddim(
     A draw from q_sigma(x_s | x_t, x0_theta): Song, Meng & Ermon 2021, eq. (10), eq. (12), with
     sigma from eta by `ddim_sigma`. eta = 0 is deterministic DDIM, Euler's step of an ODE (`solve`);
     eta = 1 is DDPM with the small variance; eta = "hat" is their sigma-hat (appendix D.3), the mean
-    of eta = 1 with the larger noise sqrt(1 - ab_t/ab_s). x_T and tau as in `ancestral`.
+    of eta = 1 with the larger noise sqrt(1 - ab_t/ab_s). x_T, tau, end and clip as in `ancestral`.
 
     >>> from minidiff.schedule import Schedule
     >>> model = Denoiser(lambda x, t: torch.zeros_like(x), Schedule.linear(1000), clip=False)
     >>> [step.t for step in ddim(model, torch.zeros(2, 3), [1000, 500, 0])]
     [500, 0]
     """
-    steps = _admit(model, x_T, tau)
+    steps = _admit(model, x_T, tau, end)
     check_eta(model.schedule, eta, steps)
 
-    def step(x: Tensor, t: int, s: int, p: Prediction) -> Gaussian:
+    def step(x: Tensor, t: float, s: float, p: Prediction) -> Gaussian:
         if isinstance(eta, str):
             return model.reverse(x, t, s, p, variance="large")
         sigma = ddim_sigma(model.schedule, t, s, eta)
         # The eps of the pair, not (x_t - sqrt(ab) x0)/sqrt(1 - ab): no cancellation near t = 1.
         return ddim_posterior(model.schedule, p.x0, x, t, s, sigma, eps=p.eps)
 
-    return _walk(model, x_T, steps, step, eta != 0, generator, cond)
+    return _walk(model, x_T, steps, step, eta != 0, generator, clip, cond)
 
 
-def _admit(model: Denoiser, x_T: Tensor, tau: Sequence[int] | None) -> list[int]:
+def _admit(model: Denoiser, x_T: Tensor, tau: Sequence[float] | None, end: float) -> list[float]:
     """The steps of a walk, checked now and not at its first `next`."""
     admit(x_T=x_T)
     T = model.schedule.T
-    return check_tau(range(T, -1, -1) if tau is None else tau, T)
+    return check_tau([*range(T, math.floor(end), -1), end] if tau is None else tau, T, end)
 
 
 @torch.no_grad()
 def _walk(
     model: Denoiser,
     x_T: Tensor,
-    steps: list[int],
-    rule: Callable[[Tensor, int, int, Prediction], Gaussian],
+    steps: list[float],
+    rule: Callable[[Tensor, float, float, Prediction], Gaussian],
     noisy: bool,
     generator: torch.Generator | None,
+    clip: Clip | None,
     cond: dict[str, Any],
 ) -> Iterator[Step]:
     """The loop of every sampler; `rule` gives p(x_s | x_t)."""
     x = x_T
     for t, s in pairwise(steps):
-        p = model(x, t, **cond)
+        p = model(x, t, clip=clip, **cond)
         g = rule(x, t, s, p)
         # The Gaussian is float64; the noise and the next state have the dtype of x_T.
         x = cast(g.mean if s == 0 or not noisy else g.mean + g.std * randn(x, generator), x_T)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-Time = int | float | Tensor
+Index = int | float | Tensor  # of a table: whole, or between its entries
 MOST_STEPS = 1_000_000  # T is a number of steps, not of images: a table of 8 MB
 # Tables are made so whatever torch.set_default_dtype and torch.set_default_device say.
 EXACT: Any = {"dtype": torch.float64, "device": "cpu"}
@@ -198,7 +198,7 @@ class Schedule:
 
     # ------------------------------------------------------------------ look-up
 
-    def at(self, t: Time, x: Tensor) -> Tensor:
+    def at(self, t: Index, x: Tensor) -> Tensor:
         """alpha_bar_t as float64, shaped to multiply x: (1, 1, …) or (B, 1, …), on x's device.
 
         t is an int, a float, or a tensor of one number for each sample, in 0..T. Between the
@@ -209,17 +209,29 @@ class Schedule:
         torch.Size([2, 1])
         """
         ones = (1,) * (x.ndim - 1)
-        if isinstance(t, int | float):
-            if not 0 <= t <= self.T:
-                raise ValueError(f"t must be in 0..{self.T}, got {t}")
-            if isinstance(t, int) or t.is_integer():  # no look-up on the device: no host sync
-                value = float(self.alpha_bar[int(t)])
-            else:
-                value = float(self._between(torch.tensor(t, **EXACT), "cpu"))
+        if isinstance(t, int | float):  # no look-up on the device: no host sync
+            value = self.alpha_bar_at(t)
             return torch.full((1, *ones), value, dtype=torch.float64, device=x.device)
         t = t.to(x.device)
         value_t = self._between(t, x.device) if t.is_floating_point() else self._table(t.device)[t]
         return value_t.reshape(-1, *ones)
+
+    def alpha_bar_at(self, t: float) -> float:
+        """alpha_bar_t of one t, whole or between, as a plain number: what `at` is made of.
+
+        >>> Schedule.from_betas([0.1, 0.5]).alpha_bar_at(2)
+        0.45
+        """
+        if not 0 <= t <= self.T:
+            raise ValueError(f"t must be in 0..{self.T}, got {t}")
+        if t == int(t):
+            return float(self.alpha_bar[int(t)])
+        return float(self._between(torch.tensor(t, **EXACT), "cpu"))
+
+    def sigma_at(self, t: float) -> float:
+        """sigma_t of one t, whole or between; `t_at_sigma` is the way back."""
+        a = self.alpha_bar_at(t)
+        return math.sqrt((1 - a) / a)
 
     def t_at_sigma(self, sigma: Tensor) -> Tensor:
         """The (fractional) t in 1..T whose noise level is sigma; outside, the nearest end.

@@ -66,14 +66,14 @@ class GaussianMixture:
         pull = (self.means - x.double().flatten(1)[:, None]) / self.var[:, None]
         return cast((r[..., None] * pull).sum(1).reshape(x.shape), x)
 
-    def noised(self, schedule: Schedule, t: int) -> GaussianMixture:
+    def noised(self, schedule: Schedule, t: float) -> GaussianMixture:
         """q(x_t), again a mixture: means sqrt(alpha_bar) m, variances alpha_bar v + 1 - alpha_bar.
 
         >>> q = GaussianMixture(torch.ones(1, 1), std=2.0).noised(Schedule.linear(1000), 1000)
         >>> round(float(q.var[0]), 3)
         1.0
         """
-        a = float(schedule.alpha_bar[t])
+        a = schedule.alpha_bar_at(t)
         means = (math.sqrt(a) * self.means).reshape(-1, *self.shape)
         return GaussianMixture(means, (a * self.var + 1 - a).sqrt(), self.weights)
 
@@ -93,7 +93,7 @@ class GaussianMixture:
         """A network for `Denoiser` (predict="eps") that is exactly right."""
         return ExactNet(self, schedule)
 
-    def reverse(self, schedule: Schedule, xt: Tensor, t: int, s: int) -> GaussianMixture:
+    def reverse(self, schedule: Schedule, xt: Tensor, t: float, s: float) -> GaussianMixture:
         """The true q(x_s | x_t) of one x_t of shape (1, …): a mixture, not a Gaussian.
 
         Not given x_0, as in Ho et al. 2020, eq. (16), where p_theta is measured against it.
@@ -108,11 +108,29 @@ class GaussianMixture:
         check_step(schedule, t, s)
         qs = self.noised(schedule, s) if s else self
         # From x_s the noising to x_t is a schedule step of its own, with a = alpha_bar ratio.
-        a = (schedule.alpha_bar[t] / schedule.alpha_bar[s]).reshape(1, 1).to(xt.device)
+        a = (schedule.at(t, xt) / schedule.at(s, xt)).reshape(1, 1)
         r, means, var = qs._bayes(a, xt)
         return GaussianMixture(means[0].reshape(-1, *self.shape), var[0].sqrt(), r[0] + 1e-300)
 
-    def flow(self, schedule: Schedule, xt: Tensor, t: int, s: int) -> Tensor:
+    def given(self, x0: Tensor, mask: Tensor) -> GaussianMixture:
+        """p(rest | known) of one x0 (1, …), known where mask is True: a mixture (K, D) of the rest.
+
+        The coordinates of a component are independent, so what is known only changes the weights:
+        w_k N(known; m_k, v_k I). The truth for `inpaint`.
+
+        >>> two = GaussianMixture(torch.tensor([[-1.0, -1.0], [1.0, 1.0]]), std=0.3)
+        >>> rest = two.given(torch.tensor([[0.9, 0.0]]), torch.tensor([True, False]))
+        >>> rest.means.tolist(), round(float(rest.weights[1]), 3)
+        ([[-1.0], [1.0]], 1.0)
+        """
+        if len(x0) != 1:
+            raise ValueError(f"given takes one x0 of shape (1, …), got {tuple(x0.shape)}")
+        known = mask.expand(self.shape).flatten()
+        part = GaussianMixture(self.means[:, known], self.var.sqrt(), self.weights)
+        weights = part._log_joint(x0.flatten(1)[:, known]).softmax(1)[0]
+        return GaussianMixture(self.means[:, ~known], self.var.sqrt(), weights + 1e-300)
+
+    def flow(self, schedule: Schedule, xt: Tensor, t: float, s: float) -> Tensor:
         """The probability-flow ODE from t to s, exactly, in one dimension: (B, 1) to (B, 1).
 
         A monotone flow keeps quantiles, so x_s = F_s^-1(F_t(x_t)); by bisection in float64.

@@ -59,6 +59,14 @@ def test_a_model_comes_back_exactly(saved: tuple[Path, Denoiser]) -> None:
     assert load_pretrained(path, dtype=torch.float64).net.conv_in.weight.dtype == torch.float64
 
 
+def test_an_x0_hook_is_not_stored_in_silence(tmp_path: Path) -> None:
+    model = _model()
+    model.clip = lambda x0, t: x0
+    with pytest.raises(CheckpointError, match=r"set model\.clip to True or False"):
+        save_weights(tmp_path / "model.safetensors", model)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_learned_variance_begins_with_weights_that_have_none(
     saved: tuple[Path, Denoiser],
 ) -> None:

@@ -258,7 +258,11 @@ def test_a_function_has_no_facts() -> None:
     [
         (lambda: md.ddim_sigma(S1000, 1001, 5, eta=1.0), r"t must be in 1\.\.1000, got 1001"),
         (lambda: md.transition(S1000, X, -1, 5), r"s must be in 0\.\.1000, got -1"),
-        (lambda: md.posterior(S1000, X, X, 5, 4.0), "s must be a whole number or a tensor"),  # type: ignore[arg-type]
+        (lambda: md.posterior(S1000, X, X, 5, None), "s must be a number or a tensor"),  # type: ignore[arg-type]
+        (lambda: md.posterior(S1000, X, X, 5, 5.5), "s must be below t"),
+        (lambda: md.vlb_term(MODEL, X, X, 4.5), "one term for each step; got 4.5"),
+        (lambda: md.vlb_term(MODEL, X, X, torch.tensor([4.5, 4])), "one term for each step"),
+        (lambda: md.j_term(MODEL, X, X, 4.5, 0.01), "one term for each step; got 4.5"),  # type: ignore[arg-type]
         (
             lambda: md.ddim_forward(S1000, X, X, torch.tensor([5, 5]), torch.tensor([4, 0]), 0.0),
             r"got 0 .*marginal\(x0, t\)",

@@ -174,7 +174,10 @@ X = torch.zeros(2, 3)
         ),
         (lambda: Denoiser(zeros, S1000)(X, 0), r"t must be in 1\.\.1000, got 0 \(x_0 is the data"),
         (lambda: Denoiser(zeros, S1000)(X, 1001), "got 1001"),
-        (lambda: Denoiser(zeros, S1000)(X, 3.5), "whole number or a tensor"),  # type: ignore[arg-type]
+        (lambda: Denoiser(zeros, S1000)(X, 0.5), "no noise level between the data, 0, and t = 1"),
+        (lambda: Denoiser(zeros, S1000)(X, "3"), "must be a number or a tensor"),  # type: ignore[arg-type]
+        (lambda: Denoiser(zeros, S1000, clip="yes"), "clip must be True, False or a function"),  # type: ignore[arg-type]
+        (lambda: Denoiser(zeros, S1000)(X, 3, clip=lambda x0, t: x0[:1]), "clip has shape"),
         (lambda: Denoiser(zeros, S1000)(X, torch.tensor([1, 2, 3])), "one number or 2"),
         (lambda: Denoiser(zeros, S1000)(X.byte(), 1), "scale uint8 images"),
         (lambda: Denoiser(zeros, S1000)(X[0], 1), r"x\[None\]"),

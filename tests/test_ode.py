@@ -40,9 +40,9 @@ def test_ddim_is_euler_in_x_bar_and_sigma(
     x_T = noise(*shape)
     steps = list(md.ddim(model, x_T, tau))
     solved = list(md.solve(model, x_T, tau, "euler", clip=clip))
-    x_bar = x_T * math.sqrt(1 + float(schedule.sigma[tau[0]]) ** 2)
+    x_bar = x_T * math.sqrt(1 + schedule.sigma_at(tau[0]) ** 2)
     for step, other, (t, s) in zip(steps, solved, pairwise(tau), strict=True):
-        a, b = float(schedule.sigma[t]), float(schedule.sigma[s])
+        a, b = schedule.sigma_at(t), schedule.sigma_at(s)
         eps = model(x_bar / math.sqrt(1 + a**2), t).eps
         x_bar = x_bar + (b - a) * eps
         for x in (step.x, other.x):
@@ -106,6 +106,60 @@ def test_encode_finds_the_exact_latent(method: str) -> None:
     ]
     assert errors[1] < errors[0] / 3
     assert errors[1] < 0.05
+
+
+ONE = GaussianMixture(torch.tensor([[0.4, -0.3]]), 0.5)
+
+
+def along(schedule: Schedule, x: Tensor, a: float, b: float) -> Tensor:
+    """The ODE of N(m, v I) from x_a to x_b, on paper: (x_bar - m)/sqrt(v + sigma^2) stays."""
+    sa, sb = schedule.sigma_at(a), schedule.sigma_at(b)
+    m, v = torch.tensor([0.4, -0.3]).double(), 0.25
+    x_bar = m + (x * math.sqrt(1 + sa**2) - m) * math.sqrt((v + sb**2) / (v + sa**2))
+    return x_bar / math.sqrt(1 + sb**2)
+
+
+@pytest.mark.parametrize("schedule", [S1000, Schedule.cosine(500)])
+@pytest.mark.parametrize("spacing", ["linear", "logsnr", "karras"])
+@pytest.mark.parametrize(("low", "high"), [(0, 400), (30, 400), (1, 450), (120, None)])
+def test_encode_and_decode_go_from_any_t_to_any_t(
+    low: int, high: int | None, spacing: str, schedule: Schedule
+) -> None:
+    model, x = Denoiser(ONE.net(schedule), schedule, clip=False), noise(4, 2)
+    top = schedule.T if high is None else high
+    how = {"method": "heun", "spacing": spacing}
+    latent = md.encode(model, x, 100, start=low, end=high, **how)
+    torch.testing.assert_close(latent, along(schedule, x, low, top), rtol=0, atol=0.02)
+    image = md.decode(model, x, 100, start=high, end=low, **how)
+    torch.testing.assert_close(image, along(schedule, x, top, low), rtol=0, atol=0.02)
+    back = md.decode(model, latent, 100, start=high, end=low, **how)
+    torch.testing.assert_close(back, x, rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize(("method", "order"), [("euler", 1), ("heun", 2), ("dpm++", 2), ("rk4", 4)])
+def test_any_grid_of_levels_is_solved_with_the_methods_order(method: str, order: int) -> None:
+    """Even steps of sigma^0.3, a grid without a name, on a schedule of quite another shape."""
+    schedule = Schedule.cosine(1000)
+    model, x = Denoiser(ONE.net(schedule), schedule, clip=False), noise(4, 2)
+    steps, errors = [12, 24, 48], []
+    for n in steps:
+        sigma = torch.linspace(20**0.3, 0.05**0.3, n + 1, dtype=torch.float64) ** (1 / 0.3)
+        grid = md.tau_at(schedule, sigma=sigma)
+        x_end = last(md.solve(model, x, grid, method, end=grid[-1]))
+        errors.append(float((x_end - along(schedule, x, grid[0], grid[-1])).abs().max()))
+    assert slope(steps, errors) > order - 0.3
+
+
+def test_karras_grid_is_nearer_than_even_t_with_few_euler_steps() -> None:
+    """Why it has a name: a narrow Gaussian, whose curve bends at small sigma."""
+    narrow = GaussianMixture(torch.tensor([[0.0]]), 0.05)
+    model, x = Denoiser(narrow.net(S1000), S1000, clip=False), noise(8, 1)
+    exact = narrow.flow(S1000, x, 1000, 0)
+    error = {
+        spacing: float((last(md.ddim(model, x, md.tau(S1000, 20, spacing))) - exact).abs().max())
+        for spacing in ("linear", "karras")
+    }
+    assert error["karras"] < error["linear"] / 2
 
 
 def test_adaptive_follows_the_exact_flow() -> None:
@@ -211,6 +265,11 @@ BROKEN = Denoiser(lambda x, t: x * math.nan, S1000)
         (lambda: md.encode(BROKEN, Z, 5), "NaN or Inf"),
         (lambda: md.decode(BROKEN, Z, 5), "NaN or Inf"),
         (lambda: md.encode(BROKEN, Z, 5, method="dpm++"), "one of euler, heun, rk4"),
+        (lambda: md.encode(BROKEN, Z, 5, start=700, end=600), "tau must fall strictly"),
+        (lambda: md.encode(BROKEN, Z, 5, end=600.5), "spacing='karras' takes any"),
+        (lambda: md.decode(BROKEN, Z, 5, start=1200), "at most 1000"),
+        (lambda: md.decode(BROKEN, Z, 5, spacing="leading", start=600), "starts below start"),
+        (lambda: md.solve(BROKEN, Z, [1000, 5], end=6), "to 6"),
         (lambda: md.encode(BROKEN, Z, 2000), r"1\.\.1000, got 2000"),
         (lambda: md.encode(BROKEN, Z[0], 5), r"x\[None\]"),
         (lambda: md.solve_adaptive(BROKEN, Z), "returned NaN or Inf"),

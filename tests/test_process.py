@@ -226,7 +226,11 @@ FAR = torch.zeros(2, 3, device="meta")
         (lambda: md.diffuse(S1000, X, 1001, X), r"t must be in 0\.\.1000, got 1001"),
         (lambda: md.diffuse(S1000, X, torch.tensor([5, -1]), X), "got -1"),
         (lambda: md.diffuse(S1000, X, torch.tensor([1, 2, 3]), X), "one number or 2"),
-        (lambda: md.diffuse(S1000, X, 5.0, X), "whole number or a tensor"),  # type: ignore[arg-type]
+        (lambda: md.diffuse(S1000, X, "5", X), "t must be a number or a tensor"),  # type: ignore[arg-type]
+        (lambda: md.diffuse(S1000, X, 0.5, X), "no noise level between the data, 0, and t = 1"),
+        (lambda: md.diffuse(S1000, X, torch.tensor([5, 0.5]), X), "got 0.5 .*no noise level"),
+        (lambda: md.diffuse(S1000, X, math.nan, X), "got nan"),
+        (lambda: md.ddim_sigma(S1000, 5, 0.5, eta=0.1), "s must be 0 or in .*no noise level"),
         (lambda: md.diffuse(S1000, X, 5, X[:1]), r"eps has shape \(1, 3\), expected \(2, 3\)"),
         (lambda: md.diffuse(S1000, X, 5, FAR), "eps is on meta, the rest on cpu"),
         (lambda: md.diffuse(S1000, X.byte(), 5, X), r"images.float\(\) / 127.5 - 1"),

@@ -103,7 +103,7 @@ def test_ancestral_draws_from_the_models_gaussian() -> None:
     assert torch.equal(step.x0, model(x, 800).x0)
 
 
-@pytest.mark.parametrize("spacing", ["linear", "quadratic", "logsnr"])
+@pytest.mark.parametrize("spacing", ["linear", "quadratic", "logsnr", "karras"])
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0, "ancestral"])
 def test_exact_gaussian_data_come_out_with_the_variance_of_the_recursion(
     eta: float | str, spacing: str
@@ -119,10 +119,9 @@ def test_exact_gaussian_data_come_out_with_the_variance_of_the_recursion(
         else md.ddim(model, noise(n, 1), tau, eta, generator=seeded(1))
     )
     x = last(walk)
-    ab, v = S1000.alpha_bar, 0.25
-    mean, var = 0.0, 1.0
+    v, mean, var = 0.25, 0.0, 1.0
     for t, s in pairwise(tau):
-        at, as_ = float(ab[t]), float(ab[s])
+        at, as_ = S1000.alpha_bar_at(t), S1000.alpha_bar_at(s)
         total = at * v + 1 - at
         gain = math.sqrt(at) * v / total  # E[x_0 | x_t] = 1 + gain (x_t - sqrt(at))
         sigma = md.ddim_sigma(S1000, t, s, 1.0 if isinstance(eta, str) else eta)
@@ -146,6 +145,65 @@ def test_ancestral_sampling_reaches_the_data() -> None:
     assert abs(len(right) / n - 0.75) < 4 * math.sqrt(0.25 * 0.75 / n)
     assert abs(float(right.mean()) - 0.5) < 0.01
     assert abs(float(right.std()) - 0.1) < 0.01
+
+
+@pytest.mark.parametrize("name", ["ddim", "eta", "hat", "ancestral", "solve", "rk4"])
+@pytest.mark.parametrize("middle", [300, 123.4])
+def test_a_walk_goes_from_any_t_to_any_t(name: str, middle: float) -> None:
+    """Down to the middle, and on from there, is the whole walk; DPM-Solver++ alone remembers."""
+    model, x, g = Denoiser(smooth, S1000), noise(*IMAGES), seeded(8)
+    kind, how = {
+        "ddim": (md.ddim, {}),
+        "eta": (md.ddim, {"eta": 0.7, "generator": g}),
+        "hat": (md.ddim, {"eta": "hat", "generator": g}),
+        "ancestral": (md.ancestral, {"generator": g}),
+        "solve": (md.solve, {"method": "euler"}),
+        "rk4": (md.solve, {"method": "rk4"}),
+    }[name]
+    whole = list(kind(model, x, [812.5, 500, middle, 20, 0], **how))
+    g.manual_seed(8)
+    above = list(kind(model, x, [812.5, 500, middle], end=middle, **how))
+    below = list(kind(model, above[-1].x, [middle, 20, 0], **how))
+    for a, b in zip(whole, above + below, strict=True):
+        assert a.t == b.t
+        torch.testing.assert_close(a.x, b.x, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(a.x0, b.x0, rtol=1e-12, atol=1e-12)
+
+
+def test_every_step_down_to_the_end() -> None:
+    model, x = Denoiser(smooth, Schedule.cosine(12)), noise(*VECTORS)
+    assert [s.t for s in md.ancestral(model, x, end=9)] == [11, 10, 9]
+    assert [s.t for s in md.ddim(model, x, end=9.5)] == [11, 10, 9.5]
+    assert [s.t for s in md.ddim(model, x)] == list(range(11, -1, -1))
+
+
+def test_there_is_noise_in_a_last_step_above_the_data() -> None:
+    model, x = Denoiser(smooth, S1000), noise(1, 3).expand(400, 3)
+    for walk in (
+        md.ancestral(model, x, [900, 500], end=500),
+        md.ddim(model, x, [900, 500], 1.0, end=500),
+    ):
+        assert float(last(walk).std(0).min()) > 0.1
+
+
+def test_the_network_is_asked_at_the_levels_of_the_grid() -> None:
+    """Any grid of sigma or log-SNR: whole t as whole numbers, the others as fractions."""
+    asked: list[Tensor] = []
+
+    def net(x: Tensor, index: Tensor) -> Tensor:
+        asked.append(index)
+        return torch.zeros_like(x)
+
+    between = float(S1000.sigma[500] ** 0.75 * S1000.sigma[501] ** 0.25)  # a quarter of a step
+    sigma = [float(S1000.sigma[800]), between, 0]
+    grid = md.tau_at(S1000, sigma=sigma)
+    for walk in (md.ddim, md.ancestral, md.solve):
+        list(walk(Denoiser(net, S1000), noise(2, 3), grid))
+        assert [a.tolist() for a in asked] == [pytest.approx([v, v]) for v in (799, 499.25)]
+        asked.clear()
+    list(md.ddim(Denoiser(net, S1000), noise(2, 3), [round(t) for t in grid]))
+    assert [a.tolist() for a in asked] == [[799, 799], [499, 499]]
+    assert all(a.dtype == torch.int64 for a in asked)
 
 
 def test_samples_that_share_a_latent() -> None:
@@ -250,7 +308,12 @@ MODEL = Denoiser(zeros, S1000)
         (lambda: md.ddim(MODEL, X, [1000, 0], eta="large"), "or \"hat\", got 'large'"),
         (lambda: list(md.ddim(MODEL, X, [1000, 500, 0], eta=9.0)), "take a smaller eta"),
         (lambda: list(md.ddim(MODEL, X, [1000, 500, 500, 0])), "tau must fall strictly"),
-        (lambda: list(md.ancestral(MODEL, X, [500, 1])), r"use tau\(1000, S="),
+        (lambda: list(md.ancestral(MODEL, X, [500, 1])), r"use tau\(1000, S=.*or end=1 to stop"),
+        (lambda: md.ddim(MODEL, X, [500, 0], end=1), r"to 1, .* got \[500, 0\]"),
+        (lambda: md.ddim(MODEL, X, [500, 0.5], end=0.5), "without a t between 0 and 1"),
+        (lambda: md.ddim(MODEL, X, end=1000), "tau must fall strictly"),
+        (lambda: md.ancestral(MODEL, X, [500.5, 0.5, 0]), "without a t between 0 and 1"),
+        (lambda: list(md.ddim(MODEL, X, [9, 0], clip="dynamic")), "clip must be True, False or a"),
         (lambda: list(md.ancestral(MODEL, X, [1001, 0])), "at most 1000"),
         (lambda: list(md.ancestral(MODEL, X[0])), "add a batch dimension"),
         (lambda: list(md.ancestral(MODEL, X.long())), "floating tensor"),
@@ -278,6 +341,10 @@ STEPS = {
     "eta": lambda m, x: md.ddim(m, x, [900, 500, 20, 0], eta=0.7),
     "hat": lambda m, x: md.ddim(m, x, [900, 500, 20, 0], eta="hat"),
     "ancestral": lambda m, x: md.ancestral(m, x, [900, 500, 20, 0]),
+    "between": lambda m, x: md.ancestral(m, x, [900.5, 500, 20, 0], clip=md.dynamic_threshold()),
+    "inpaint": lambda m, x: md.inpaint(
+        m, x, x[:1], torch.ones(5, dtype=torch.bool, device=x.device), [900, 500, 20, 0]
+    ),
     "solve": lambda m, x: md.solve(m, x, [900, 500, 20, 0]),
     "rk4": lambda m, x: md.solve(m, x, [900, 500, 20, 0], "rk4"),
 }

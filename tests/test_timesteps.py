@@ -15,21 +15,81 @@ from minidiff import BoundTimes, LossAwareTimes, Schedule, StratifiedTimes, Unif
 from minidiff.checks import check_tau
 from minidiff.spacing import SPACINGS
 
+OF_LEVELS = ("logsnr", "karras")
+LINEAR = Schedule.linear(1000)
+
 
 @some
 @given(st.data(), st.sampled_from(SPACINGS))
 def test_any_subsequence_falls_strictly_to_0(data: st.DataObject, spacing: str) -> None:
     T = data.draw(st.integers(2, 400))
     S = data.draw(st.integers(1, T))
-    steps = md.tau(Schedule.cosine(T) if spacing == "logsnr" else T, S, spacing)
+    steps = md.tau(Schedule.cosine(T) if spacing in OF_LEVELS else T, S, spacing)
     assert len(steps) == S + 1
     assert all(a > b for a, b in pairwise(steps))
     assert steps[-1] == 0
-    assert all(isinstance(t, int) for t in steps)
     assert steps[0] == (T // S * (S - 1) + 1 if spacing == "leading" else T)
     assert check_tau(steps, T) == steps
-    if S == T:
-        assert steps == list(range(T, -1, -1))
+    if spacing != "karras":
+        assert all(isinstance(t, int) for t in steps)
+        assert S < T or steps == list(range(T, -1, -1))
+
+
+@some
+@given(schedules(), st.data(), st.sampled_from(SPACINGS))
+def test_any_part_of_the_chain_has_its_grid(
+    schedule: Schedule, data: st.DataObject, spacing: str
+) -> None:
+    end = data.draw(st.integers(0, schedule.T - 1))
+    start = data.draw(st.integers(end + 1, schedule.T))
+    S = data.draw(st.integers(1, start - end))
+    whole = {} if spacing == "leading" else {"start": start}
+    steps = md.tau(schedule, 1 if spacing == "leading" else S, spacing, **whole, end=end)
+    assert check_tau(steps, schedule.T, end) == steps
+    if whole:
+        assert (len(steps), steps[0], steps[-1]) == (S + 1, start, end)
+        assert end or start < schedule.T or steps == md.tau(schedule, S, spacing)
+
+
+def test_karras_spacing_is_eq_5_of_the_paper() -> None:
+    """From (a^(1/7) + i/(n-1) (b^(1/7) - a^(1/7)))^7, and the t between whose level it is."""
+    schedule, n = Schedule.linear(1000), 12
+    grid = md.tau(schedule, n, "karras")
+    ends = [float(schedule.sigma[t]) ** (1 / 7) for t in (1000, 1)]
+    for i, t in enumerate(grid[:-1]):
+        sigma = (ends[0] + i / (n - 1) * (ends[1] - ends[0])) ** 7
+        assert schedule.sigma_at(t) == pytest.approx(sigma, rel=1e-9)
+    assert md.tau(schedule, 3000, "karras")[-2:] == [1, 0]  # more levels than steps
+    part = md.tau(schedule, 4, "karras", start=700.5, end=20.25)
+    roots = torch.tensor([schedule.sigma_at(t) for t in part], dtype=torch.float64) ** (1 / 7)
+    torch.testing.assert_close(roots.diff(), roots.diff()[:1].expand(4), rtol=1e-9, atol=0)
+
+
+@some
+@given(schedules(), st.data())
+def test_any_noise_levels_are_a_grid(schedule: Schedule, data: st.DataObject) -> None:
+    low, high = schedule.log_snr[1:].flip(0)[[0, -1]].tolist()
+    inside = st.lists(st.floats(low, high), min_size=2, max_size=6, unique=True)
+    wanted = sorted(data.draw(inside))
+    if min(b - a for a, b in pairwise(wanted)) < 1e-6:
+        return  # levels too close to tell apart
+    grid = md.tau_at(schedule, log_snr=[*wanted, math.inf])
+    assert grid[-1] == 0
+    found = [schedule.alpha_bar_at(t) for t in grid[:-1]]
+    assert [math.log(a / (1 - a)) for a in found] == pytest.approx(wanted, rel=1e-6, abs=1e-6)
+    sigma = (-torch.tensor(wanted).double() / 2).exp()
+    assert md.tau_at(schedule, sigma=sigma) == pytest.approx(grid[:-1])
+    assert len(check_tau(grid, schedule.T)) == len(grid)
+
+
+def test_levels_of_float32_and_of_the_table_are_the_steps() -> None:
+    schedule = Schedule.cosine(1000)
+    steps = [1000, 999, 600, 2, 1, 0]
+    assert md.tau_at(schedule, sigma=schedule.sigma[steps]) == pytest.approx(steps, abs=1e-9)
+    assert md.tau_at(schedule, sigma=schedule.sigma[steps].float()) == pytest.approx(
+        steps, abs=1e-3
+    )
+    assert md.tau_at(schedule, log_snr=schedule.log_snr[steps]) == pytest.approx(steps, abs=1e-9)
 
 
 @some
@@ -69,7 +129,29 @@ def test_the_spacings_are_what_their_names_say() -> None:
         (lambda: check_tau([], 10), "use tau"),
         (lambda: check_tau([0], 10), "use tau"),
         (lambda: check_tau([0, 5, 10], 10), "fall strictly"),
-        (lambda: check_tau([5, 2.5, 0], 10), "whole numbers"),  # type: ignore[list-item]
+        (lambda: check_tau([5, 0.5, 0], 10), "without a t between 0 and 1"),
+        (lambda: check_tau([5, 2, 0, -1], 10), "to 0 "),
+        (lambda: check_tau([5, 2, -1], 10, end=-1), "fall strictly"),
+        (lambda: check_tau([5, 2], 10), "or end=2 to stop there"),
+        (lambda: check_tau([5, 2, 0], 10, end=2), r"to 2, .* got \[5, 2, 0\]"),
+        (lambda: check_tau([5, math.nan, 0], 10), "fall strictly"),
+        (lambda: md.tau(LINEAR, 5, start=300, end=300), "fall strictly"),
+        (lambda: md.tau(LINEAR, 5, start=1001), "at most 1000"),
+        (lambda: md.tau(LINEAR, 5, end=0.5), "between 0 and 1"),
+        (lambda: md.tau(LINEAR, 5, start=300.5), "spacing='karras' takes any"),
+        (lambda: md.tau(LINEAR, 5, "leading", start=300), "starts below start"),
+        (lambda: md.tau(LINEAR, 5, start=304, end=300), r"in 1\.\.4, got 5"),
+        (lambda: md.tau(LINEAR, 5, "karras", start=1), r"in 1\.\.1, got 5"),
+        (lambda: md.tau(10, 2, "karras"), "needs the schedule"),
+        (lambda: md.tau_at(LINEAR), r"sigma=\[…\] or log_snr"),
+        (lambda: md.tau_at(LINEAR, sigma=[80, 0], log_snr=[1]), "takes one grid"),
+        (lambda: md.tau_at(LINEAR, sigma=[200, 1, 0]), r"sigma = 0.01 .* to 157.* got 200"),
+        (lambda: md.tau_at(LINEAR, sigma=[80, 0.002, 0]), "got 0.002"),
+        (lambda: md.tau_at(LINEAR, sigma=[80, math.nan, 0]), "got nan"),
+        (lambda: md.tau_at(LINEAR, sigma=[80, -1, 0]), "got -1"),
+        (lambda: md.tau_at(LINEAR, log_snr=[3, -3]), "from noise to data"),
+        (lambda: md.tau_at(LINEAR, sigma=[3]), "two levels or more"),
+        (lambda: md.tau_at(LINEAR, sigma=[]), "two levels or more"),
         (lambda: check_tau(list(range(50)), 99), r"\[0, 1, …, 49\]"),
     ],
 )

@@ -52,7 +52,7 @@ def picture(tag: str, files: dict[str, Path]) -> str:
 FIRST = (  # the files in the order in which the chapters need them; any other comes after these
     *("schedule", "process", "bound", "parameterize", "denoiser", "losses", "unet.network"),
     *("unet.config", "engine.loop", "engine.config", "engine.ema", "timesteps", "weighting"),
-    *("objective", "spacing", "samplers", "ode", "likelihood", "guidance"),
+    *("objective", "spacing", "samplers", "ode", "likelihood", "guidance", "editing"),
 )
 
 

@@ -149,6 +149,11 @@ def available() -> list[str]:
 
 def describe(model: Denoiser) -> Info:
     """What is needed, beside the weights, to build `model` again."""
+    if not isinstance(model.clip, bool):
+        raise CheckpointError(
+            "an x0 hook is a function and cannot be stored: set model.clip to True or False, "
+            "and give the hook to the sampler"
+        )
     return {
         "network": asdict(model.network.config) if isinstance(model.network, UNet) else None,
         "schedule": model.schedule.state(),

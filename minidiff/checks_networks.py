@@ -1,0 +1,90 @@
+"""All chapters: what a network, a classifier and their labels must be; no mathematics.
+
+As in `minidiff.checks`, only what lies on the CPU is looked at.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from minidiff.schedule import Schedule
+
+
+def check_clip(clip: object) -> None:
+    """Whether x0 is clamped, or by which function it is replaced."""
+    if not isinstance(clip, bool) and not callable(clip):
+        raise ValueError(f"clip must be True, False or a function (x0, t) -> x0, got {clip!r}")
+
+
+def check_clock(clock: object, schedule: Schedule) -> None:
+    """A table of times has one entry for each t of the schedule."""
+    if isinstance(clock, tuple) and len(clock) != schedule.T:
+        raise ValueError(
+            f"the network's clock has {len(clock)} entries, one for each t; the schedule has "
+            f"T = {schedule.T}: make the clock from this schedule"
+        )
+
+
+def check_device(net: nn.Module, xt: Tensor) -> None:
+    """The network's weights lie where x_t does."""
+    weight = next(net.parameters(), None)
+    if weight is not None and weight.device != xt.device:
+        raise ValueError(
+            f"xt is on {xt.device}, the network on {weight.device}; "
+            f"use xt.to({str(weight.device)!r}) or model.to({str(xt.device)!r})"
+        )
+
+
+def check_answer(out: Tensor, xt: Tensor, variance: str, parts: int) -> None:
+    """The network returned the shape of x_t, or `parts` times its channels."""
+    channels = parts * xt.shape[1]
+    if parts > 1 and out.ndim > 1 and out.shape[1] != channels:
+        raise ValueError(
+            f"variance={variance!r} needs a network with {channels} output "
+            f"channels (prediction and variance), got {out.shape[1]}"
+        )
+    if out.shape != (len(xt), channels, *xt.shape[2:]):
+        raise ValueError(
+            f"the network returned shape {tuple(out.shape)} for x_t of shape "
+            f"{tuple(xt.shape)}; with variance={variance!r} they must be equal"
+            + (" but for the channels" if parts > 1 else "")
+        )
+
+
+def check_learned(variance: str, learns: bool) -> None:
+    """loss_hybrid is for a model whose variance is learned."""
+    if not learns:
+        raise ValueError(
+            f"loss_hybrid trains a learned variance, but this model's is {variance!r}; use "
+            "loss_simple, or variance='learned' and a network with twice the output channels"
+        )
+
+
+def check_null(null: int | None, classes: int, w: float) -> None:
+    """Guidance needs a label that means none; the classes alone (w = 0) do not."""
+    if null is None and (w != 0 or not classes):
+        knows = f"{classes} classes and no null class" if classes else "no labels"
+        raise ValueError(
+            f"guide needs a network with a label that means none; this one has {knows}"
+            "; give null=<the label that means none> for a network of your own"
+        )
+
+
+def check_labels(labels: Tensor, xt: Tensor) -> None:
+    """One label for each sample."""
+    if labels.shape != xt.shape[:1]:
+        raise ValueError(f"labels has shape {tuple(labels.shape)}, expected ({len(xt)},)")
+
+
+def check_logits(logits: Tensor, labels: Tensor) -> None:
+    """A classifier's answer: (B, K), with a gradient, and K above every label."""
+    if logits.ndim != 2 or len(logits) != len(labels):
+        raise ValueError(
+            f"the classifier must return logits ({len(labels)}, K), got {tuple(logits.shape)}"
+        )
+    if not logits.requires_grad:
+        raise ValueError(
+            "the classifier's logits have no gradient: let it see x_t, without no_grad"
+        )
+    if labels.device.type == "cpu" and bool(((labels < 0) | (labels >= logits.shape[1])).any()):
+        raise ValueError(f"labels must be in 0..{logits.shape[1] - 1}, got {labels.tolist()}")
