@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
-
 LARGEST = 1 << 29  # bytes: three times the largest file that is fetched here
 PATIENCE = 30.0  # seconds without an answer, or in which fewer than SLOWEST bytes have come
 SLOWEST = 1 << 14

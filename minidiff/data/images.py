@@ -189,8 +189,8 @@ class Folder(torch.utils.data.Dataset[tuple[Tensor, int]]):
 
     def _other_size(self, file: Path, width: int, height: int) -> ValueError:
         return ValueError(
-            f"{file} is {width}x{height}, the first is {self.shape[2]}x{self.shape[1]}: give a size "
-            "to crop and resize all to"
+            f"{file} is {width}x{height}, the first is {self.shape[2]}x{self.shape[1]}: give a "
+            "size to crop and resize all to"
         )
 
     def read(self) -> Images:
@@ -248,9 +248,7 @@ def _told(value: object) -> str:
     return f"something of type {type(value).__name__}"
 
 
-def _index(
-    which: Which, n: int, generator: torch.Generator | None, where: torch.device
-) -> Tensor:
+def _index(which: Which, n: int, generator: torch.Generator | None, where: torch.device) -> Tensor:
     """The numbers of the images meant; so many at random if `which` is a number."""
     if not isinstance(which, Tensor) or not which.ndim:
         try:  # NumPy's whole numbers too
@@ -268,7 +266,6 @@ def _index(
             f"numbers; got {' '.join(repr(which).split())[:80]}"
         )
     if index.device.type == "cpu" and len(index) and not -n <= index.min() <= index.max() < n:
-        raise ValueError(
-            f"the {n} images have the numbers 0..{n - 1}, got {int(index.min())}..{int(index.max())}"
-        )
+        low, high = int(index.min()), int(index.max())
+        raise ValueError(f"the {n} images have the numbers 0..{n - 1}, got {low}..{high}")
     return index.long()

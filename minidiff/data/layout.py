@@ -107,16 +107,16 @@ class Layout:
         inner = {p[len(root) + 1] for p in self.pictures if len(p) > len(root) + 2}
         if list(classes) != [""] and len(classes) == 1 and len(inner) > 1:
             only = self.path.joinpath(*root, *classes)
-            yield f"one class, though it has {len(inner)} folders: to have them as classes, give {only}"
+            yield f"its {len(inner)} folders are one class: to have them as classes, give {only}"
 
 
 def _is_split(name: str) -> bool:
     return any(name.lower() in names for names in NAMES.values())
 
 
-def _walk(folder: Path, inside: Parts = (), above: frozenset[tuple[int, int]] = frozenset()) -> (
-    Iterator[tuple[Parts, str]]
-):
+def _walk(
+    folder: Path, inside: Parts = (), above: frozenset[tuple[int, int]] = frozenset()
+) -> Iterator[tuple[Parts, str]]:
     """Each entry, and whether it is a picture, a folder, or why it is left out."""
     here = os.stat(folder)
     if (here.st_dev, here.st_ino) in above:

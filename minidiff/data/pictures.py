@@ -24,7 +24,9 @@ LARGEST = 1 << 26  # pixels: a file of a kilobyte can promise more than the memo
 _DAMAGED_NOTE = "a damaged note on how to turn it (EXIF): taken as stored"
 _ANIMATED = "several frames: only the first is taken"
 _TRANSPARENT = "transparent parts: they become white"
-_DARK = "16 bits, of which the highest 4 are never used: it is nearly black; scale to 0..65535 first"
+_DARK = (
+    "16 bits, of which the highest 4 are never used: it is nearly black; scale to 0..65535 first"
+)
 
 
 class Header(NamedTuple):
@@ -58,10 +60,10 @@ def read(file: Path) -> tuple[Image, set[str]]:
     with _opened(file) as image:
         if image.format in ("GIF", "PNG", "WEBP", "TIFF") and getattr(image, "is_animated", False):
             notes.add(_ANIMATED)
-        deep, grey = any(";16" in str(tile) for tile in image.tile), _grey(image)
+        deep, grey = ";16" in str(getattr(image, "tile", "")), _grey(image)
         image.load()
         turn = _TURNS.get(_orientation(image, notes))
-        picture = image if turn is None else image.transpose(turn)
+        picture = image if turn is None else image.transpose(Image.Transpose(turn))
         if picture.mode == "F":
             raise ValueError("it holds floats, of an unknown range: save it in 8 or 16 bits")
         if picture.mode.startswith("I"):  # Pillow would cut off whatever is above 255
@@ -76,7 +78,7 @@ def read(file: Path) -> tuple[Image, set[str]]:
             picture = Image.fromarray((pixels >> 8).astype(np.uint8))
         elif "A" in picture.mode or "a" in picture.mode or "transparency" in image.info:
             picture = picture.convert("RGBA")
-            if picture.getextrema()[3][0] < 255:  # type: ignore[index]
+            if np.asarray(picture)[..., 3].min() < 255:
                 notes.add(_TRANSPARENT)
             white = Image.new("RGBA", picture.size, "white")
             picture = Image.alpha_composite(white, picture)
