@@ -259,7 +259,10 @@ def _index(which: Which, n: int, generator: torch.Generator | None, where: torch
             if count < 1 or isinstance(which, bool):
                 raise ValueError(f"a batch is of at least 1 image, got {which!r}")
             return torch.randint(n, (count,), generator=generator, device=where)
-    index = torch.as_tensor(which)
+    try:
+        index = torch.as_tensor(which)
+    except (TypeError, ValueError, RuntimeError):
+        index = torch.zeros(())
     if index.ndim != 1 or index.is_floating_point() or index.dtype == torch.bool:
         raise ValueError(
             "the images of a batch are a whole number, so many at random, or a list of their "

@@ -54,14 +54,13 @@ class Layout:
 
     def of(self, split: str) -> tuple[list[Path], list[str]]:
         """The files of a split, and the class of each: the first folder in it, or ""."""
-        if split not in self.splits:
+        root = self.splits.get(split)
+        if root is None or not self.pictures:
             kind = {"train": "training", "test": "test"}[split]
-            what = f"no images ({' '.join(sorted(SUFFIXES))})" if not self.pictures else ""
-            raise ValueError(
-                f"{self.path} has {what or f'no {kind} images: put them into {self.path / split}'}"
-                f"{_list('; left out:', self.left_out)}"
-            )
-        root = self.splits[split]
+            what = f"no {kind} images: put them into {self.path / split}"
+            if not self.pictures:
+                what = f"no images ({' '.join(sorted(SUFFIXES))})"
+            raise ValueError(f"{self.path} has {what}{_list('; left out:', self.left_out)}")
         here = [parts[len(root) :] for parts in self.pictures if parts[: len(root)] == root]
         files = [self.path.joinpath(*root, *parts) for parts in here]
         return files, [parts[0] if len(parts) > 1 else "" for parts in here]
@@ -154,6 +153,7 @@ def _named(classes: Counter[str]) -> str:
 def _list(title: str, counts: Counter[str]) -> str:
     if not counts:
         return ""
-    shown = [f"{n:,} {what}" for what, n in counts.most_common(6)]
-    rest = counts.total() - sum(n for _, n in counts.most_common(6))
+    largest = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"{n:,} {what}" for what, n in largest[:6]]
+    rest = sum(n for _, n in largest[6:])
     return f"{title} {', '.join(shown + [f'{rest:,} others'] * (rest > 0))}"

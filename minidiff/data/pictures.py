@@ -30,7 +30,7 @@ _DARK = (
 
 
 class Header(NamedTuple):
-    """What is known of a picture before it is decoded: its size once upright, and its colours."""
+    """What is known of a picture before it is decoded: its size, not yet turned, and colour."""
 
     width: int
     height: int
@@ -40,10 +40,7 @@ class Header(NamedTuple):
 def header(file: Path) -> Header:
     """A look at the beginning of the file; ValueError if it is no picture."""
     with _opened(file) as image:
-        # PNG keeps its note behind the pixels, and reading it would decode them.
-        turned = 5 <= (1 if image.format == "PNG" else _orientation(image, set())) <= 8
-        width, height = image.size[::-1] if turned else image.size
-        return Header(width, height, not _grey(image))
+        return Header(*image.size, not _grey(image))
 
 
 def read(file: Path) -> tuple[Image, set[str]]:
@@ -98,10 +95,15 @@ def _grey(image: Image) -> bool:
 def _orientation(image: Image, notes: set[str]) -> int:
     """How the camera was held: 1 upright; also where the note that says so is damaged."""
     try:
-        return int(image.getexif().get(0x0112, 1))
+        with warnings.catch_warnings(record=True) as complaints:
+            warnings.simplefilter("always")
+            found = image.getexif().get(0x0112)
+        if found is not None or not complaints:
+            return 1 if found is None else int(found)
     except Exception:  # Pillow fails in a dozen ways, and the picture itself may be sound
-        notes.add(_DAMAGED_NOTE)
-        return 1
+        pass
+    notes.add(_DAMAGED_NOTE)
+    return 1
 
 
 @contextmanager
