@@ -724,7 +724,7 @@ def test_damaged_pictures_and_damaged_notes(tmp_path):
     with one_sentence("1.jpg has a damaged note on how to turn it (EXIF): taken as stored"):
         assert load(tmp_path).shape == (3, 12, 16)
     file.write_bytes(sound[:-40])
-    with pytest.raises(ValueError, match=r"cannot read .*1\.jpg: .*truncated"):
+    with pytest.raises(ValueError, match=r"cannot read .*1\.jpg: (?i:.*truncated)"):
         load(tmp_path)
 
 
