@@ -113,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         "sampler's steps; anything else: a folder of single PNGs",
     )
     p.add_argument(
-        "--scale", type=_count, default=2, help="enlargement of the picture (default: 2)"
+        "--scale", type=_scale, default=2, help="enlargement of the picture (default: 2)"
     )
 
     p = command("evaluate", "Fréchet distance, KID, precision, recall of samples")
@@ -163,6 +163,12 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
     return int(text)
+
+
+def _scale(text: str) -> int:
+    if (scale := _count(text)) > 64:
+        raise argparse.ArgumentTypeError(f"must be at most 64, got {text!r}")
+    return scale
 
 
 def _number(p: argparse.ArgumentParser, n: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-def write_whole(path: str | Path, content: bytes) -> None:
+def write_whole(path: str | Path, content: bytes, *, flush: bool = True) -> None:
     """Write a file with this content, as `whole` does.
 
     >>> import tempfile
@@ -21,18 +21,21 @@ def write_whole(path: str | Path, content: bytes) -> None:
     ...     os.listdir(folder), Path(folder, "a.txt").read_text()
     (['a.txt'], 'all of it')
     """
-    with whole(path) as file:
+    with whole(path, flush=flush) as file:
         file.write(content)
 
 
 @contextlib.contextmanager
-def whole(path: str | Path) -> Iterator[BinaryIO]:
+def whole(path: str | Path, *, flush: bool = True) -> Iterator[BinaryIO]:
     """A file to write into; under the name `path` only when the block has ended and all is on disk.
 
     It grows under a temporary name beside it, which nobody else can have made, and takes over the
     older file's owner and mode; the folder is made if need be. Of a symbolic link the file that it
     points to is replaced, not the link. What is no file but a device or a pipe, such as /dev/null,
     is written into as it is. OSError for what cannot be written, and then nothing has changed.
+
+    flush=False is for thousands of small files that could be made again: whole after a crash of
+    this program, but not of the machine.
     """
     if _is_no_file(path):
         with open(path, "wb") as through:
@@ -48,7 +51,8 @@ def whole(path: str | Path) -> Iterator[BinaryIO]:
             _take_over(path, file.fileno())
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if flush:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException as error:  # an impatient second Ctrl-C, too
         with contextlib.suppress(OSError):
@@ -56,7 +60,7 @@ def whole(path: str | Path) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.filename in (None, str(temporary)):
             error.filename = str(path)  # a full disk names no file
         raise
-    if os.name == "posix":  # the rename itself must reach the disk
+    if flush and os.name == "posix":  # the rename itself must reach the disk
         with contextlib.suppress(OSError):  # some file systems can't flush a folder
             handle = os.open(path.parent, os.O_RDONLY)
             try:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from minidiff.data.download import DownloadError, fetch
 from minidiff.data.images import Device, Folder, Images, from_uint8, to_uint8
+from minidiff.data.layout import Layout
 
 __all__ = ["NAMES", "Folder", "Images", "from_uint8", "load", "to_uint8"]
 
@@ -177,6 +178,11 @@ def check_source(name: str | Path) -> str:
     if not text or not os.path.isdir(folder):
         raise ValueError(f"data must be one of {', '.join(NAMES)}, or a folder; got {text!r}")
     return folder
+
+
+def splits(folder: str | Path) -> tuple[str, ...]:
+    """Which of the splits a folder of pictures has, as `load` takes it."""
+    return tuple(Layout(Path(folder).expanduser()).splits)
 
 
 def _size(size: int | None) -> int | None:
