@@ -79,7 +79,7 @@ def vlb_term(
     """
     admit({"t": t}, 1, model.schedule.T, xt=xt)
     p = model(xt, t) if prediction is None else prediction
-    if isinstance(t, int):
+    if not isinstance(t, Tensor):
         g = model.reverse(xt, t, t - 1, p, variance=variance)
         if t == 1:
             return decoder_nll(g, x0, levels)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +50,8 @@ def admit(
     """
     first = next(iter(states.values()))
     for name, x in states.items():
+        if not isinstance(x, Tensor):
+            raise ValueError(f"{name} must be a tensor, got {type(x).__name__}: torch.as_tensor")
         if not x.is_floating_point():
             raise ValueError(
                 f"{name} must be a floating tensor, got {x.dtype}; scale uint8 images to [-1, 1] "
@@ -67,7 +70,8 @@ def admit(
             )
     for name, t in (times or {}).items():
         outside: float | None = None
-        if isinstance(t, int):
+        t = t.long() if isinstance(t, Tensor) and not t.is_floating_point() else t
+        if isinstance(t, SupportsIndex) and not isinstance(t, Tensor):  # NumPy's numbers too
             outside = None if low <= t <= high else t
         elif not isinstance(t, Tensor):
             raise ValueError(
@@ -89,9 +93,6 @@ def admit(
         if on_cpu and not torch.as_tensor(s < t).all():
             raise _not_below(s, t)
     return first
-
-
-# --------------------------------------------------------------------------- times and noise
 
 
 def check_step(schedule: Schedule, t: int, s: int, eta: float = 0.0) -> None:
@@ -162,8 +163,9 @@ def bound_variances(schedule: Schedule, sigma: Tensor) -> Tensor:
 
 def check_tau(steps: Iterable[int], T: int) -> list[int]:
     """The steps, refused unless they fall strictly to 0 and stay within T."""
-    given = list(steps)
-    steps = [int(t) for t in given]
+    if not isinstance(steps, Iterable):
+        raise ValueError(f"tau must be a list of steps, got {steps!r}; use tau({T}, S={steps!r})")
+    steps = list(map(int, given := list(steps)))
     if steps != given:
         raise ValueError(f"tau must hold whole numbers, got {given}; round them")
     falls = all(a > b for a, b in pairwise(steps))
@@ -179,14 +181,14 @@ def check_tau(steps: Iterable[int], T: int) -> list[int]:
 def check_steps(T: int | Schedule, S: int | None, spacing: str) -> tuple[int, int]:
     """(T, S) as whole numbers, 1 <= S <= T; S None is T. Spacing by log-SNR needs the Schedule."""
     n = T.T if isinstance(T, Schedule) else T
-    if not isinstance(n, int) or n < 2:
+    if not isinstance(n, SupportsIndex) or n < 2:
         raise ValueError(f"T must be a whole number of at least 2 steps, or a Schedule; got {T!r}")
     S = n if S is None else S
-    if not isinstance(S, int) or not 1 <= S <= n:
+    if not isinstance(S, SupportsIndex) or not 1 <= S <= n:
         raise ValueError(f"S must be a whole number of steps in 1..{n}, got {S!r}")
     if spacing == "logsnr" and not isinstance(T, Schedule):
         raise ValueError("spacing='logsnr' needs the schedule: tau(schedule, S=…)")
-    return n, S
+    return int(n), int(S)
 
 
 # ------------------------------------------------------------------------ networks and choices
@@ -254,7 +256,9 @@ def check_null(null: int) -> int:
 
 
 def check_labels(labels: Tensor, xt: Tensor) -> None:
-    """One label for each sample."""
+    """One label for each sample, a whole number."""
+    if labels.is_floating_point() or labels.dtype == torch.bool:
+        raise ValueError(f"labels must be whole numbers (torch.long), got {labels.dtype}")
     if labels.shape != xt.shape[:1]:
         raise ValueError(f"labels has shape {tuple(labels.shape)}, expected ({len(xt)},)")
 
@@ -265,9 +269,6 @@ def check_probes(probes: int | None, noise: str) -> None:
         raise ValueError(f'noise must be "rademacher" or "gaussian", got {noise!r}')
     if probes is not None and probes < 1:
         raise ValueError(f"probes must be at least 1, or None for the exact trace; got {probes}")
-
-
-# -------------------------------------------------------------------------------- other tensors
 
 
 def per_sample(weight: float | Tensor, x: Tensor) -> Tensor:

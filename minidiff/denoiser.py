@@ -89,9 +89,10 @@ class Denoiser(nn.Module):
         """
         admit({"t": t}, 1, self.schedule.T, xt=xt)
         check_device(self, xt)
-        if isinstance(t, int):
+        if not isinstance(t, Tensor):
             index = torch.full((len(xt),), t - 1, device=xt.device)  # no copy from the host
         else:
+            t = t if t.is_floating_point() else t.long()
             index = (t - 1).to(xt.device).expand(len(xt))  # the one line where 0..T-1 appears
         out = self.net(xt, index, **cond)
         check_answer(out, xt, self.variance, parts=2 if self.learns_variance else 1)

@@ -37,7 +37,7 @@ class Guided(Denoiser):
         self, model: Denoiser, labels: Tensor, w: float = 0.0, null: int | None = None
     ) -> None:
         super().__init__(model.net, model.schedule, model.predict, model.variance, model.clip)
-        self.labels = labels
+        self.labels = torch.as_tensor(labels)  # a list does, too
         self.w = w
         self.null = check_null(model.num_classes) if null is None else null
         self.train(model.training)
@@ -49,7 +49,7 @@ class Guided(Denoiser):
         if self.w == 0:
             return super().ask(xt, t, **cond, labels=labels)
         both = torch.cat([labels, torch.full_like(labels, self.null)])
-        t2 = t if isinstance(t, int) or t.numel() == 1 else torch.cat([t, t])
+        t2 = t if not isinstance(t, Tensor) or t.numel() == 1 else torch.cat([t, t])
         cond2 = {k: torch.cat([v, v]) if isinstance(v, Tensor) else v for k, v in cond.items()}
         out, values = super().ask(torch.cat([xt, xt]), t2, **cond2, labels=both)
         with_label, without = out.chunk(2)
