@@ -5,7 +5,7 @@ Only numbers that lie on the CPU anyway are looked at: a check must never wait f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from itertools import pairwise
 from typing import SupportsIndex
 
@@ -20,9 +20,6 @@ _WHY_NOT_0 = {
     "t": " (x_0 is the data; there is nothing to denoise)",
     "s": " (given x_0, the kernel from s = 0 is marginal(x0, t))",
 }
-
-
-# ------------------------------------------------------------- the admission line of a formula
 
 
 def level(schedule: Schedule, t: Index, *, low: int = 0, **states: Tensor) -> Tensor:
@@ -71,7 +68,7 @@ def admit(
     for name, t in (times or {}).items():
         outside: float | None = None
         t = t.long() if isinstance(t, Tensor) and not t.is_floating_point() else t
-        if isinstance(t, SupportsIndex) and not isinstance(t, Tensor):  # NumPy's numbers too
+        if isinstance(t, SupportsIndex) and not isinstance(t, Sized):  # NumPy's numbers too
             outside = None if low <= t <= high else t
         elif not isinstance(t, Tensor):
             raise ValueError(
@@ -161,10 +158,11 @@ def bound_variances(schedule: Schedule, sigma: Tensor) -> Tensor:
     return var
 
 
-def check_tau(steps: Iterable[int], T: int) -> list[int]:
+def check_tau(steps: Iterable[int] | int, T: int) -> list[int]:
     """The steps, refused unless they fall strictly to 0 and stay within T."""
-    if not isinstance(steps, Iterable):
-        raise ValueError(f"tau must be a list of steps, got {steps!r}; use tau({T}, S={steps!r})")
+    if not isinstance(steps, Iterable):  # their number: what tau(T, S) would give
+        S = check_steps(T, steps, "linear")[1]
+        steps = [T * i // S for i in range(S, -1, -1)]
     steps = list(map(int, given := list(steps)))
     if steps != given:
         raise ValueError(f"tau must hold whole numbers, got {given}; round them")
@@ -189,9 +187,6 @@ def check_steps(T: int | Schedule, S: int | None, spacing: str) -> tuple[int, in
     if spacing == "logsnr" and not isinstance(T, Schedule):
         raise ValueError("spacing='logsnr' needs the schedule: tau(schedule, S=…)")
     return int(n), int(S)
-
-
-# ------------------------------------------------------------------------ networks and choices
 
 
 def one_of(name: str, value: str, choices: Sequence[str]) -> str:

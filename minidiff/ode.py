@@ -96,7 +96,7 @@ _ONE_STEP = {"euler": _euler, "heun": _heun, "rk4": _rk4}
 def solve(
     model: Denoiser,
     x_T: Tensor,
-    tau: Sequence[int],
+    tau: Sequence[int] | int,
     method: str = "dpm++",
     *,
     clip: bool = False,

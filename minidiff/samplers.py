@@ -29,7 +29,7 @@ class Step(NamedTuple):
 def ancestral(
     model: Denoiser,
     x_T: Tensor,
-    tau: Sequence[int] | None = None,
+    tau: Sequence[int] | int | None = None,
     *,
     variance: str | None = None,
     generator: torch.Generator | None = None,
@@ -38,9 +38,9 @@ def ancestral(
     """x_s = mean + std eps, (mean, std) of p_theta(x_s | x_t) (Ho et al. 2020, algorithm 2).
 
     x_T: (B, …), the state at tau[0]. tau: strictly decreasing indices to 0 (None: every step
-    from T). variance: as in `Denoiser.reverse`, by default the model's; no noise at s = 0. Starting
-    below T continues from a given x_t: repeat one x_t to draw samples that share it (Ho et al.
-    2020, figure 7).
+    from T; S: the S of `tau`). variance: as in `Denoiser.reverse`, by default the model's; no noise
+    at s = 0. Starting below T continues from a given x_t: repeat one x_t to draw samples that share
+    it (Ho et al. 2020, figure 7).
 
     >>> from minidiff.schedule import Schedule
     >>> model = Denoiser(lambda x, t: torch.zeros_like(x), Schedule.linear(1000))
@@ -60,7 +60,7 @@ def ancestral(
 def ddim(
     model: Denoiser,
     x_T: Tensor,
-    tau: Sequence[int] | None = None,
+    tau: Sequence[int] | int | None = None,
     eta: float | str = 0.0,
     *,
     generator: torch.Generator | None = None,
@@ -91,7 +91,7 @@ def ddim(
     return _walk(model, x_T, steps, step, eta != 0, generator, cond)
 
 
-def _admit(model: Denoiser, x_T: Tensor, tau: Sequence[int] | None) -> list[int]:
+def _admit(model: Denoiser, x_T: Tensor, tau: Sequence[int] | int | None) -> list[int]:
     """The steps of a walk, checked now and not at its first `next`."""
     admit(x_T=x_T)
     T = model.schedule.T

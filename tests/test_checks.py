@@ -307,11 +307,12 @@ def test_common_slips_are_taken_or_answered_in_a_sentence() -> None:
     of_list, of_tensor = md.guide(labelled, [3], 1.0), md.guide(labelled, torch.tensor([3]), 1.0)
     assert torch.equal(of_list(x, 500).x0, of_tensor(x, 500).x0)
     model, schedule = md.load_pretrained("digits"), md.Schedule.linear(1000)
+    for walk in (md.ddim, md.solve):
+        few, same = ([*walk(model, x, grid)][-1].x for grid in (5, md.tau(1000, S=5)))
+        assert torch.equal(few, same)
     for slip, words in (
-        (
-            lambda: md.ddim(model, x, 50),
-            r"tau must be a list of steps, got 50; use tau\(1000, S=50\)",
-        ),
+        (lambda: md.ddim(model, x, 0), r"S must be a whole number of steps in 1\.\.1000, got 0"),
+        (lambda: model(x, np.array([7])), r"t must be a whole number or a tensor .* got array"),
         (lambda: md.guide(labelled, [3.0], 1.0)(x, 500), "labels must be whole numbers"),
         (lambda: md.guide(labelled, 3, 1.0)(x, 500), r"labels has shape \(\), expected \(1,\)"),
         (lambda: md.ddim(model, x.numpy()), "x_T must be a tensor, got ndarray: torch.as_tensor"),

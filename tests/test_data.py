@@ -507,7 +507,7 @@ def test_what_is_no_file_never_hangs(tmp_path):
     with one_sentence("left out: 1 no regular file"):
         assert len(load(tmp_path)) == 1
     with pytest.raises(ValueError, match=r"cannot read .*2\.png: it is no regular file$"):
-        pictures.read(tmp_path / "2.png")
+        pictures.decode(tmp_path / "2.png")
 
 
 def test_folder_splits_grey_and_refusals(tmp_path, monkeypatch):
@@ -536,7 +536,7 @@ def test_many_classes_are_numbered_in_no_time(tmp_path, monkeypatch):
     names = [f"{i:05d}" for i in range(3000)]
     monkeypatch.setattr(Folder, "_pixels", lambda self, i: (torch.zeros(1, 4, 4).byte(), set()))
     header = pictures.Header(4, 4, True)
-    monkeypatch.setattr(pictures, "header", lambda file: header)
+    monkeypatch.setattr("minidiff.data.images.header", lambda file: header)
     for name in names:
         (tmp_path / name).mkdir()
         (tmp_path / name / "1.png").touch()
@@ -603,7 +603,7 @@ def test_each_orientation_is_turned_as_pillow_turns_it(tmp_path):
         picture.save(tmp_path / "1.png", exif=picture.getexif())
         with Image.open(tmp_path / "1.png") as stored:
             expected = np.asarray(ImageOps.exif_transpose(stored))
-        assert np.array_equal(np.asarray(pictures.read(tmp_path / "1.png")[0]), expected)
+        assert np.array_equal(np.asarray(pictures.decode(tmp_path / "1.png")[0]), expected)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "I;16", "I"])
@@ -683,7 +683,7 @@ def test_the_content_picks_the_decoder_from_a_short_list(tmp_path):
         with pytest.raises(
             ValueError, match=r"2\.png: it is none of BMP, GIF, JPEG, PNG, PPM, TIFF"
         ):
-            pictures.read(tmp_path / "2.png")
+            pictures.decode(tmp_path / "2.png")
 
 
 def test_a_small_file_of_many_pixels_is_refused_before_it_is_decoded(tmp_path):
@@ -718,7 +718,7 @@ def test_damaged_pictures_and_damaged_notes(tmp_path):
             data[random_.randrange(start, stop)] = random_.choice([0, 255, random_.randrange(256)])
         file.write_bytes(data)
         with no_word(), suppress(ValueError) if start == 0 else no_word():
-            assert pictures.read(file)[0].mode == "RGB"
+            assert pictures.decode(file)[0].mode == "RGB"
     word = b"\x01\x12\x00\x02"  # the number that says how to turn it, as a text
     file.write_bytes(sound.replace(b"\x01\x12\x00\x03", word))
     with one_sentence("1.jpg has a damaged note on how to turn it (EXIF): taken as stored"):

@@ -14,8 +14,8 @@ from typing import SupportsIndex
 import torch
 from torch import Tensor
 
-from minidiff.data import pictures
 from minidiff.data.layout import Layout
+from minidiff.data.pictures import decode, header
 
 Device = torch.device | str | None
 Which = SupportsIndex | Sequence[int] | Tensor  # so many at random, or those of these numbers
@@ -151,12 +151,12 @@ class Folder(torch.utils.data.Dataset[tuple[Tensor, int]]):
         self.targets = [number[parent] for parent in parents]
         self.size, self.device = size, device
         self.told: set[str] = set()  # what was said of the pictures, each once
-        colours = (pictures.header(file).colour for file in chain(self.files, training))
+        colours = (header(file).colour for file in chain(self.files, training))
         self.mode = "RGB" if any(colours) else "L"
         self.shape: tuple[int, ...] = ()
         self.shape = tuple(self._pixels(0)[0].shape)  # (C, H, W)
         for file in self.files if size is None else ():  # now, and not in the middle of a run
-            width, height, _ = pictures.header(file)
+            width, height, _ = header(file)
             if {width, height} != set(self.shape[1:]):
                 raise self._other_size(file, width, height)
 
@@ -175,7 +175,7 @@ class Folder(torch.utils.data.Dataset[tuple[Tensor, int]]):
         import numpy as np
         from PIL import Image
 
-        picture, notes = pictures.read(self.files[i])
+        picture, notes = decode(self.files[i])
         picture = picture.convert(self.mode)
         if self.size is not None:
             side = min(picture.size)

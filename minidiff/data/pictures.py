@@ -43,7 +43,7 @@ def header(file: Path) -> Header:
         return Header(*image.size, not _grey(image))
 
 
-def read(file: Path) -> tuple[Image, set[str]]:
+def decode(file: Path) -> tuple[Image, set[str]]:
     """The picture, of mode L or RGB, and what has to be told of it: phrases that follow "has".
 
     What is transparent becomes white; of 16 bits the lower 8 are cut off; of an animation the first
