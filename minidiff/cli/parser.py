@@ -17,6 +17,7 @@ from minidiff.engine.generate import SAMPLERS
 from minidiff.settings import kinds
 from minidiff.spacing import SPACINGS
 
+_FOLDER = "a subfolder for each class, all in `train` and `test` if there is a test split"
 EXAMPLES = """examples:
   python -m minidiff train digits --out runs/digits
   python -m minidiff train digits --out runs/digits --steps 2000 --resume
@@ -185,7 +186,7 @@ def _device(p: argparse.ArgumentParser) -> None:
 
 
 def _data(p: argparse.ArgumentParser, split: str) -> None:
-    p.add_argument("--data", required=True, help=f"{', '.join(NAMES)}, or a folder")
+    p.add_argument("--data", required=True, help=f"{', '.join(NAMES)}, or a folder: {_FOLDER}")
     p.add_argument("--split", default=split, choices=SPLITS, help=f"of the data (default: {split})")
     p.add_argument("--json", type=Path, help="write the result to this file too")
 
