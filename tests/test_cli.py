@@ -249,6 +249,9 @@ def test_results_go_into_a_device_and_not_in_its_place(
     capsys.readouterr()
     assert main([*command, str(run)]) == 1
     assert "Is a directory" in capsys.readouterr().err
+    early = ["nll", "no such model", "--data", "digits", "--json", str(run)]
+    assert main(early) == 1
+    assert "Is a directory" in capsys.readouterr().err
 
 
 def test_what_a_folder_was_taken_for_is_told(

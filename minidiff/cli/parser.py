@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 from minidiff.cli.console import main_process, on_any_console, say, show
+from minidiff.data.files import check_writable
 from minidiff.data.sets import NAMES, SPLITS
 from minidiff.engine.config import TrainConfig, shipped_configs
 from minidiff.engine.generate import SAMPLERS
@@ -51,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = show  # type: ignore[assignment]
+            if getattr(args, "json", None):  # now, and not after hours of drawing
+                check_writable(args.json)
             getattr(commands, args.command)(args)
     except Stopped as stop:
         return say(str(stop), 128 + stop.signum) if main_process() else 128 + stop.signum

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from minidiff.data.layout import Layout
-from minidiff.data.pictures import decode, header
+from minidiff.data.pictures import Header, decode, header
 
 Device = torch.device | str | None
 Which = SupportsIndex | Sequence[int] | Tensor  # so many at random, or those of these numbers
@@ -151,14 +151,16 @@ class Folder(torch.utils.data.Dataset[tuple[Tensor, int]]):
         self.targets = [number[parent] for parent in parents]
         self.size, self.device = size, device
         self.told: set[str] = set()  # what was said of the pictures, each once
-        colours = (header(file).colour for file in chain(self.files, training))
+        heads: Iterable[Header] = map(header, self.files)
+        if size is None:  # a picture of another size is told of now, not in the middle of a run
+            first, *_ = heads = list(heads)
+            for file, head in zip(self.files, heads, strict=True):
+                if {*head[:2]} != {*first[:2]}:
+                    raise _other_size(file, head[:2], first[:2])
+        colours = (head.colour for head in chain(heads, map(header, training)))
         self.mode = "RGB" if any(colours) else "L"
         self.shape: tuple[int, ...] = ()
         self.shape = tuple(self._pixels(0)[0].shape)  # (C, H, W)
-        for file in self.files if size is None else ():  # now, and not in the middle of a run
-            width, height, _ = header(file)
-            if {width, height} != set(self.shape[1:]):
-                raise self._other_size(file, width, height)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -184,14 +186,8 @@ class Folder(torch.utils.data.Dataset[tuple[Tensor, int]]):
             picture = picture.resize((self.size, self.size), Image.Resampling.LANCZOS, box)
         pixels = torch.from_numpy(np.array(picture)).view(*picture.size[::-1], -1).permute(2, 0, 1)
         if self.shape and tuple(pixels.shape) != self.shape:
-            raise self._other_size(self.files[i], *picture.size)
+            raise _other_size(self.files[i], picture.size, self.shape[:0:-1])
         return pixels, notes
-
-    def _other_size(self, file: Path, width: int, height: int) -> ValueError:
-        return ValueError(
-            f"{file} is {width}x{height}, the first is {self.shape[2]}x{self.shape[1]}: give a "
-            "size to crop and resize all to"
-        )
 
     def read(self) -> Images:
         """All of it at once, on the device."""
@@ -240,6 +236,13 @@ class Folder(torch.utils.data.Dataset[tuple[Tensor, int]]):
         for pixels, labels in loader:
             some = Images(pixels, labels, self.classes).to(self.device)
             yield some.batch(range(len(some)), generator=generator, flip=flip)
+
+
+def _other_size(file: Path, size: Sequence[int], first: Sequence[int]) -> ValueError:
+    (w, h), (w1, h1) = size, first
+    return ValueError(
+        f"{file} is {w}x{h}, the first is {w1}x{h1}: give a size to crop and resize all to"
+    )
 
 
 def _told(value: object) -> str:
