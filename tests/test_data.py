@@ -536,7 +536,7 @@ def test_many_classes_are_numbered_in_no_time(tmp_path, monkeypatch):
     names = [f"{i:05d}" for i in range(3000)]
     monkeypatch.setattr(Folder, "_pixels", lambda self, i: (torch.zeros(1, 4, 4).byte(), set()))
     header = pictures.Header(4, 4, True)
-    monkeypatch.setattr("minidiff.data.images.header", lambda file: header)
+    monkeypatch.setattr("minidiff.data.folder.header", lambda file: header)
     for name in names:
         (tmp_path / name).mkdir()
         (tmp_path / name / "1.png").touch()

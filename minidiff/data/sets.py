@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minidiff.data.download import DownloadError, fetch
-from minidiff.data.images import Device, Folder, Images, from_uint8, to_uint8
+from minidiff.data.folder import Folder
+from minidiff.data.images import Device, Images, from_uint8, to_uint8
 from minidiff.data.layout import Layout
 
 __all__ = ["NAMES", "Folder", "Images", "from_uint8", "load", "to_uint8"]
