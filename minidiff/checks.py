@@ -6,8 +6,9 @@ Only numbers that lie on the CPU anyway are looked at: a check must never wait f
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from itertools import pairwise
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
@@ -20,9 +21,6 @@ _WHY_NOT_0 = {
     "s": " (given x_0, the kernel from s = 0 is marginal(x0, t))",
 }
 _NO_TIME = " (the schedule has no noise level between the data, 0, and t = 1)"
-
-
-# ------------------------------------------------------------- the admission line of a formula
 
 
 def level(schedule: Schedule, t: Index, *, low: int = 0, **states: Tensor) -> Tensor:
@@ -51,6 +49,8 @@ def admit(
     """
     first = next(iter(states.values()))
     for name, x in states.items():
+        if not isinstance(x, Tensor):
+            raise ValueError(f"{name} must be a tensor, got {type(x).__name__}: torch.as_tensor")
         if not x.is_floating_point():
             raise ValueError(
                 f"{name} must be a floating tensor, got {x.dtype}; scale uint8 images to [-1, 1] "
@@ -69,7 +69,8 @@ def admit(
             )
     for name, t in (times or {}).items():
         outside: float | None = None
-        if isinstance(t, int | float):
+        t = t.long() if isinstance(t, Tensor) and not t.is_floating_point() else t
+        if isinstance(t, float | SupportsIndex) and not isinstance(t, Sized):  # NumPy's, too
             outside = None if low <= t <= high and not 0 < t < 1 else t
         elif not isinstance(t, Tensor):
             raise ValueError(
@@ -173,8 +174,11 @@ def bound_variances(schedule: Schedule, sigma: Tensor) -> Tensor:
     return var
 
 
-def check_tau(steps: Iterable[float], T: int, end: float = 0) -> list[float]:
+def check_tau(steps: Iterable[float] | int, T: int, end: float = 0) -> list[float]:
     """The steps, refused unless they fall strictly to `end` and stay within T; whole: int."""
+    if not isinstance(steps, Iterable):  # their number: what tau(T, S) would give
+        S, _, end = grid_ends(T, steps, "linear", None, end)
+        steps = [int(end) + (T - int(end)) * i // S for i in range(S, -1, -1)]
     times = [float(t) for t in steps]
     falls = all(a > b for a, b in pairwise(times))
     exist = all(t == 0 or 1 <= t <= T for t in times)
@@ -194,13 +198,13 @@ def grid_ends(
 ) -> tuple[int, float, float]:
     """(S, start, end), refused where there is no such grid; whole numbers become int."""
     n = T.T if isinstance(T, Schedule) else T
-    if not isinstance(n, int) or n < 2:
+    if not isinstance(n, SupportsIndex) or n < 2:
         raise ValueError(f"T must be a whole number of at least 2 steps, or a Schedule; got {T!r}")
     if spacing in ("logsnr", "karras") and not isinstance(T, Schedule):
         raise ValueError(f"spacing={spacing!r} needs the schedule: tau(schedule, S=…)")
     if spacing == "leading" and start is not None:
         raise ValueError("spacing='leading' starts below start, as it does below T; take another")
-    start, end = check_tau([n if start is None else start, end], n, end)
+    start, end = check_tau([n if start is None else start, end], int(n), end)
     if spacing != "karras" and not (isinstance(start, int) and isinstance(end, int)):
         raise ValueError(
             f"spacing={spacing!r} visits whole t, from a whole start to a whole end; got {start} "
@@ -208,9 +212,9 @@ def grid_ends(
         )
     S = math.ceil(start - end) if S is None else S
     most = math.inf if spacing == "karras" and start > max(end, 1) else math.floor(start - end)
-    if not isinstance(S, int) or not 1 <= S <= most:
+    if not isinstance(S, SupportsIndex) or not 1 <= S <= most:
         raise ValueError(f"S must be a whole number of steps in 1..{most}, got {S!r}")
-    return S, start, end
+    return int(S), start, end
 
 
 # ------------------------------------------------------------------------ choices and numbers
@@ -242,9 +246,6 @@ def check_probes(probes: int | None, noise: str) -> None:
         raise ValueError(f'noise must be "rademacher" or "gaussian", got {noise!r}')
     if probes is not None and probes < 1:
         raise ValueError(f"probes must be at least 1, or None for the exact trace; got {probes}")
-
-
-# -------------------------------------------------------------------------------- other tensors
 
 
 def per_sample(weight: float | Tensor, x: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ As in `minidiff.checks`, only what lies on the CPU is looked at.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from minidiff.schedule import Schedule
@@ -71,7 +72,9 @@ def check_null(null: int | None, classes: int, w: float) -> None:
 
 
 def check_labels(labels: Tensor, xt: Tensor) -> None:
-    """One label for each sample."""
+    """One label for each sample, a whole number."""
+    if labels.is_floating_point() or labels.dtype == torch.bool:
+        raise ValueError(f"labels must be whole numbers (torch.long), got {labels.dtype}")
     if labels.shape != xt.shape[:1]:
         raise ValueError(f"labels has shape {tuple(labels.shape)}, expected ({len(xt)},)")
 

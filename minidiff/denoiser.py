@@ -213,6 +213,7 @@ def from_zero(t: Index, xt: Tensor) -> Tensor:
     (tensor([499, 499]), tensor([0.5000], dtype=torch.float64))
     """
     if isinstance(t, Tensor):
+        t = t if t.is_floating_point() else t.long()  # bytes would wrap below 0
         return (t - 1).to(xt.device).expand(len(xt))
     kind = torch.int64 if t == int(t) else torch.float64
     return torch.full((len(xt),), t - 1, dtype=kind, device=xt.device)  # no copy from the host

@@ -89,7 +89,7 @@ class Guided(Denoiser):
         self, model: Denoiser, labels: Tensor, w: float = 0.0, null: int | None = None
     ) -> None:
         super().__init__(model.net, model.schedule, model.predict, model.variance, model.clip)
-        self.labels = labels
+        self.labels = torch.as_tensor(labels)  # a list does, too
         self.w = w
         self.null = model.null_label if null is None else null
         check_null(self.null, model.num_classes, w)

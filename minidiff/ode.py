@@ -92,7 +92,7 @@ _ONE_STEP = {"euler": _euler, "heun": _heun, "rk4": _rk4}
 def solve(
     model: Denoiser,
     x_T: Tensor,
-    tau: Sequence[float],
+    tau: Sequence[float] | int,
     method: str = "dpm++",
     *,
     end: float = 0,

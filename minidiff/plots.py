@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from minidiff.data.files import write_whole
 from minidiff.data.images import to_uint8
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 # Okabe & Ito's palette ("Color universal design", 2008), safe for the common colour blindnesses.
 # Their yellow is left out: it can hardly be seen on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#333333")
+LARGEST = 1 << 28  # pixels of a picture that is written
 
 
 def style() -> None:
@@ -85,27 +87,28 @@ def mosaic(x: Tensor, ncols: int | None = None, *, pad: int = 1) -> Tensor:
     return out
 
 
-def _show(ax: Axes, pixels: Tensor) -> None:
+def _figure(pixels: Tensor, width: float, extra: float) -> tuple[Figure, Axes]:
+    """Pixels as they are, so many inches wide, with `extra` inches for what is written above."""
+    import matplotlib.pyplot as plt
+
+    height, across = pixels.shape[:2]
+    size = (width, width * height / across + extra)
+    fig, ax = plt.subplots(figsize=size, layout="constrained")
     ax.imshow(pixels.numpy(), interpolation="nearest")
     ax.axis("off")
+    plt.close(fig)  # or a notebook would show it twice: as an open figure and as the cell's value
+    return fig, ax
 
 
 def grid(
     x: Tensor, ncols: int | None = None, *, title: str | None = None, width: float | None = None
 ) -> Figure:
     """Images (B, C, H, W) side by side. `width` is in inches; by default it suits their number."""
-    import matplotlib.pyplot as plt
-
     pixels = mosaic(x, ncols)
-    height, across = pixels.shape[:2]
-    width = width or min(7.0, max(1.5, across / 24))
-    fig, ax = plt.subplots(
-        figsize=(width, width * height / across + (0.3 if title else 0)), layout="constrained"
-    )
-    _show(ax, pixels)
+    width = width or min(7.0, max(1.5, pixels.shape[1] / 24))
+    fig, ax = _figure(pixels, width, 0.3 if title else 0)
     if title:
         ax.set_title(title, loc="left", fontsize=10)
-    plt.close(fig)  # or a notebook would show it twice: as an open figure and as the cell's value
     return fig
 
 
@@ -123,25 +126,19 @@ def film(
 
     >>> fig = film([torch.rand(4, 1, 8, 8) * 2 - 1 for _ in range(5)], [5, 4, 3, 2, 1], rows=2)
     """
-    import matplotlib.pyplot as plt
-
     strip = torch.stack([f[:rows].detach().cpu() for f in frames], 1)  # (rows, frames, C, H, W)
     _, ncols, _, h, w = strip.shape
-    if labels and len(labels) != ncols:
+    if len(labels) not in (0, ncols):
         raise ValueError(f"{ncols} frames need {ncols} labels, got {len(labels)}")
-    pixels = mosaic(strip.flatten(0, 1), ncols)
-    height, across = pixels.shape[:2]
     width = width or min(8.0, max(3.0, 0.75 * ncols))
-    extra = 0.25 * (bool(labels) + bool(title))
-    fig, ax = plt.subplots(figsize=(width, width * height / across + extra), layout="constrained")
-    _show(ax, pixels)
+    pixels = mosaic(strip.flatten(0, 1), ncols)
+    fig, ax = _figure(pixels, width, 0.25 * (bool(labels) + bool(title)))
     for i, label in enumerate(labels):
         ax.text(
             1 + i * (w + 1) + w / 2, -0.06 * h, str(label), ha="center", va="bottom", fontsize=9
         )
     if title:
         ax.set_title(title, loc="left", fontsize=10, pad=18 if labels else 6)
-    plt.close(fig)
     return fig
 
 
@@ -196,13 +193,20 @@ def field(
 
 def save_image(x: Tensor, path: str | Path, ncols: int | None = None, *, scale: int = 1) -> None:
     """Write images (B, C, H, W) as one PNG, each pixel `scale` pixels wide."""
-    _upscale(mosaic(x, ncols), scale).save(path)
+    write_whole(path, _png(_upscale(mosaic(x, ncols), scale)))
+
+
+def _png(picture: Image.Image) -> bytes:
+    picture.save(buffer := io.BytesIO(), format="png")
+    return buffer.getvalue()
 
 
 def _upscale(pixels: Tensor, scale: int) -> Image.Image:
     from PIL import Image
 
     image = Image.fromarray(pixels.numpy())
+    if image.width * image.height * scale**2 > LARGEST:
+        raise ValueError(f"a picture of over {LARGEST:,} pixels: take fewer images or less scale")
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
 
 
@@ -242,12 +246,11 @@ def save_animation(
     frames: Iterable[Tensor | Figure], path: str | Path, *, fps: float = 12, width: int = 320
 ) -> None:
     """Write an animation as .webp (lossless) or .gif, by the name."""
-    kind = Path(path).suffix.lower()
-    options: dict[str, dict[str, Any]] = {".webp": {"lossless": True}, ".gif": {}}
-    if kind not in options:
+    if (kind := Path(path).suffix.lower()) not in (".webp", ".gif"):
         raise ValueError(f"an animation is written as .webp or .gif, got {str(path)!r}")
     pictures = [_picture(frame, width) for frame in frames]
-    Path(path).write_bytes(_encode(pictures, kind[1:], fps, **options[kind]))
+    lossless = {"lossless": True} if kind == ".webp" else {}
+    write_whole(path, _encode(pictures, kind[1:], fps, **lossless))
 
 
 class Animation:
@@ -286,13 +289,11 @@ def animation(
     'Black turns white.'
     """
     pictures = [_picture(frame, 0) for frame in frames]
-    still = io.BytesIO()
-    if pictures:
-        pictures[-1].save(still, format="png")
+    still = _png(pictures[-1]) if pictures else b""
     for options in ({"lossless": True}, {"quality": 85}, {"quality": 60}, {"quality": 30}):
         webp = _encode(pictures, "webp", fps, **options)
-        if len(webp) + len(still.getvalue()) <= 700_000:  # base64 adds a third
-            return Animation(webp, still.getvalue(), alt, width)
+        if len(webp) + len(still) <= 700_000:  # base64 adds a third
+            return Animation(webp, still, alt, width)
     raise ValueError(
         f"{len(pictures)} frames make {len(webp) / 1e6:.1f} MB, over the 0.7 MB that a page should "
         "carry: give fewer frames or fewer images in each"

@@ -33,7 +33,7 @@ class Step(NamedTuple):
 def ancestral(
     model: Denoiser,
     x_T: Tensor,
-    tau: Sequence[float] | None = None,
+    tau: Sequence[float] | int | None = None,
     *,
     end: float = 0,
     clip: Clip | None = None,
@@ -43,10 +43,11 @@ def ancestral(
 ) -> Iterator[Step]:
     """x_s = mean + std eps, (mean, std) of p_theta(x_s | x_t) (Ho et al. 2020, algorithm 2).
 
-    x_T: (B, …), the state at tau[0]. tau: strictly decreasing t to `end` (None: every step from T);
-    end: 0, the data, or any t to stop at. clip, an x0 hook, and variance: as in `Denoiser` and
-    `Denoiser.reverse`, by default the model's; no noise at s = 0. Starting below T continues from a
-    given x_t: repeat one x_t to draw samples that share it (Ho et al. 2020, figure 7).
+    x_T: (B, …), the state at tau[0]. tau: strictly decreasing t to `end` (None: every step from T;
+    S: the S of `tau`); end: 0, the data, or any t to stop at. clip, an x0 hook, and variance: as in
+    `Denoiser` and `Denoiser.reverse`, by default the model's; no noise at s = 0. Starting below T
+    continues from a given x_t: repeat one x_t to draw samples that share it (Ho et al. 2020,
+    figure 7).
 
     >>> from minidiff.schedule import Schedule
     >>> model = Denoiser(lambda x, t: torch.zeros_like(x), Schedule.linear(1000))
@@ -66,7 +67,7 @@ def ancestral(
 def ddim(
     model: Denoiser,
     x_T: Tensor,
-    tau: Sequence[float] | None = None,
+    tau: Sequence[float] | int | None = None,
     eta: float | str = 0.0,
     *,
     end: float = 0,
@@ -99,7 +100,9 @@ def ddim(
     return _walk(model, x_T, steps, step, eta != 0, generator, clip, cond)
 
 
-def _admit(model: Denoiser, x_T: Tensor, tau: Sequence[float] | None, end: float) -> list[float]:
+def _admit(
+    model: Denoiser, x_T: Tensor, tau: Sequence[float] | int | None, end: float
+) -> list[float]:
     """The steps of a walk, checked now and not at its first `next`."""
     admit(x_T=x_T)
     T = model.schedule.T

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, SupportsIndex, TypeVar
 
 import torch
 from torch import Tensor
@@ -77,7 +77,7 @@ class Schedule:
         >>> round(float(Schedule.linear(T=1000).beta[1000]), 6)
         0.02
         """
-        _check_T(T)
+        T = _check_T(T)
         betas = torch.linspace(beta_1, beta_T, T, **EXACT) * (1000 / T)
         if betas.max() >= 1:
             raise ValueError(
@@ -97,7 +97,7 @@ class Schedule:
         >>> round(float(Schedule.cosine(T=1000).alpha_bar[500]), 3)
         0.494
         """
-        _check_T(T)
+        T = _check_T(T)
         u = torch.arange(T + 1, **EXACT) / T
         f = torch.cos(math.pi / 2 * (u + s) / (1 + s)) ** 2
         betas = (1 - f[1:] / f[:-1]).clamp(max=max_beta)
@@ -129,7 +129,7 @@ class Schedule:
         if callable(alpha_bar):
             if T is None:
                 raise ValueError("from_alpha_bar(function) needs T, the number of steps")
-            _check_T(T)
+            T = _check_T(T)
             alpha_bar = alpha_bar(torch.arange(T + 1, **EXACT) / T)
         ab = torch.as_tensor(alpha_bar, **EXACT)
         return cls(ab, "table", {"alpha_bar": ab.tolist()})
@@ -209,11 +209,12 @@ class Schedule:
         torch.Size([2, 1])
         """
         ones = (1,) * (x.ndim - 1)
-        if isinstance(t, int | float):  # no look-up on the device: no host sync
+        if not isinstance(t, Tensor):  # no look-up on the device: no host sync
             value = self.alpha_bar_at(t)
             return torch.full((1, *ones), value, dtype=torch.float64, device=x.device)
         t = t.to(x.device)
-        value_t = self._between(t, x.device) if t.is_floating_point() else self._table(t.device)[t]
+        whole = not t.is_floating_point()  # bytes would be taken for a mask
+        value_t = self._table(t.device)[t.long()] if whole else self._between(t, x.device)
         return value_t.reshape(-1, *ones)
 
     def alpha_bar_at(self, t: float) -> float:
@@ -289,9 +290,10 @@ def beta_tilde_of(at: _Real, as_: _Real) -> _Real:
     return (1 - as_) / (1 - at) * beta_of(at, as_)
 
 
-def _check_T(T: int) -> None:
-    if not isinstance(T, int) or not 2 <= T <= MOST_STEPS:
+def _check_T(T: int) -> int:
+    if not isinstance(T, SupportsIndex) or not 2 <= T <= MOST_STEPS:
         raise ValueError(f"T must be a whole number of 2 to {MOST_STEPS:,} steps, got {T!r}")
+    return int(T)
 
 
 def _alpha_bar_of(betas: Tensor) -> Tensor:

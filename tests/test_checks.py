@@ -1,10 +1,12 @@
 """The checks: few of them in a step, all of them in time, and one formula for each tilde."""
 
+import json
 import math
 import sys
 from collections.abc import Callable
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -279,3 +281,48 @@ def test_a_function_has_no_facts() -> None:
 def test_bad_input_is_told_what_to_do(call, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_whole_numbers_of_numpy_and_small_tensors_are_whole_numbers() -> None:
+    """What comes out of np.arange, or out of a table of bytes."""
+    model, schedule = md.load_pretrained("digits"), md.Schedule.linear(1000)
+    x = torch.zeros(2, 1, 8, 8)
+    seven = model(x, 7).x0
+    for kind in (np.int8, np.uint8, np.int64):
+        assert torch.equal(model(x, kind(7)).x0, seven)
+        assert torch.equal(md.marginal(schedule, x, kind(7)).mean, md.marginal(schedule, x, 7).mean)
+        some = torch.as_tensor(np.array([7, 7], kind))
+        assert torch.equal(model(x, some).x0, seven)
+        assert torch.equal(md.marginal(schedule, x, some).mean, md.marginal(schedule, x, 7).mean)
+        assert torch.equal(model.reverse(x, kind(7), kind(6)).mean, model.reverse(x, 7, 6).mean)
+        assert torch.equal(md.vlb_term(model, x, x, kind(7)), md.vlb_term(model, x, x, 7))
+    assert (
+        md.tau(schedule, np.int64(10)) == md.tau(1000, S=10) == md.tau(np.int64(1000), np.int8(10))
+    )
+    for make in (md.Schedule.linear, md.Schedule.cosine):
+        assert make(np.int64(100)).state() == make(100).state()
+        json.dumps(make(np.int64(100)).state())
+    walk = list(md.ddim(model, x, np.array([1000, 500, 0])))
+    assert torch.equal(walk[-1].x, [*md.ddim(model, x, [1000, 500, 0])][-1].x)
+
+
+def test_common_slips_are_taken_or_answered_in_a_sentence() -> None:
+    labelled, x = md.load_pretrained("digits_labels"), torch.zeros(1, 1, 8, 8)
+    of_list, of_tensor = md.guide(labelled, [3], 1.0), md.guide(labelled, torch.tensor([3]), 1.0)
+    assert torch.equal(of_list(x, 500).x0, of_tensor(x, 500).x0)
+    model, schedule = md.load_pretrained("digits"), md.Schedule.linear(1000)
+    for walk in (md.ddim, md.solve):
+        few, same = ([*walk(model, x, grid)][-1].x for grid in (5, md.tau(1000, S=5)))
+        assert torch.equal(few, same)
+    for slip, words in (
+        (lambda: md.ddim(model, x, 0), r"S must be a whole number of steps in 1\.\.1000, got 0"),
+        (lambda: model(x, np.array([7])), r"t must be a whole number or a tensor .* got array"),
+        (lambda: md.guide(labelled, [3.0], 1.0)(x, 500), "labels must be whole numbers"),
+        (lambda: md.guide(labelled, 3, 1.0)(x, 500), r"labels has shape \(\), expected \(1,\)"),
+        (lambda: md.ddim(model, x.numpy()), "x_T must be a tensor, got ndarray: torch.as_tensor"),
+        (lambda: md.marginal(schedule, x.tolist(), 7), "x0 must be a tensor, got list"),
+        (lambda: model(x, "7"), "t must be a whole number or a tensor"),
+        (lambda: md.tau(schedule, 10.5), "S must be a whole number of steps in 1"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            slip()

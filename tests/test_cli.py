@@ -8,12 +8,14 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from minidiff.cli import commands
-from minidiff.cli.parser import EXAMPLES, main
+from minidiff.cli.parser import EXAMPLES, _parser, main
+from minidiff.data.sets import splits
 from minidiff.engine.config import TrainConfig, shipped_configs
 
 QUICK = ["--log_every", "2", "--sample_every", "0", "--validate_every", "0", "--batch", "8"]
@@ -141,6 +143,9 @@ def test_evaluate(run: Path, tmp_path: Path) -> None:
         (["sample", "nothing", "--steps", "few"], 2, "--steps: must be a whole number"),
         (["sample", "digits", "--device", "gpu"], 1, "device must be cpu, cuda"),
         (["sample", "digits", "--device", "mps"], 1, "no float64"),
+        (["sample", "digits", "--device", "meta"], 1, "device must be cpu, cuda"),
+        (["sample", "digits", "--scale", "100000"], 2, "--scale: must be at most 64"),
+        (["nll", "digits", "--data", "digits", "--n", "-1"], 2, "must be a whole number"),
         (["dance"], 2, "invalid choice"),
         (["export", "digits", "--out", "x.pt"], 1, "must end in .safetensors"),
         (["export", "digits", "--out", "x.safetensors", "--card", "x"], 1, "NAME=TEXT, got 'x'"),
@@ -187,6 +192,140 @@ def test_help_has_examples() -> None:
     assert "clip_grad = 1.0           longest gradient that is not shortened" in done.stdout
     for f in fields(TrainConfig):
         assert f"\n  {f.name} = " in done.stdout
+
+
+# ---- consoles of any kind ----
+
+
+def minidiff(*words: str, **how: Any) -> subprocess.CompletedProcess[str]:
+    """`python -m minidiff words`, in a process of its own."""
+    how = {"capture_output": True, "text": True, "errors": "replace", **how}
+    how["env"] = {**os.environ, "OMP_NUM_THREADS": "1", **how.get("env", {})}
+    return subprocess.run([sys.executable, "-m", "minidiff", *words], **how)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp932"])
+def test_a_console_that_lacks_a_letter_loses_nothing(tmp_path: Path, encoding: str) -> None:
+    """`Fréchet` has one that consoles of Russia or Japan do not."""
+    env = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    assert minidiff("--help", env=env).returncode == 0
+    words = "evaluate digits --data digits --n 10 --steps 1 --json r.json"
+    done = minidiff(*words.split(), env=env, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told, written = json.loads(done.stdout), json.loads((tmp_path / "r.json").read_text("utf-8"))
+    assert told == written
+    assert "Fréchet distance (classifier features)" in told
+
+
+@pytest.mark.parametrize("command", ["info", "nll digits --data digits"])
+def test_output_that_nobody_reads_is_no_traceback(tmp_path: Path, command: str) -> None:
+    words = command.split() + (["--n", "2", "--json", "r.json"] if command[:3] == "nll" else [])
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as nobody:
+        how = {"capture_output": False, "stderr": subprocess.PIPE, "cwd": tmp_path}
+        done = minidiff(*words, stdout=nobody, **how)
+    assert (done.returncode, "Error" in done.stderr) == (141, False), done.stderr
+    assert (tmp_path / "r.json").exists() == ("--json" in words)
+
+
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">/dev/full"])
+def test_closed_and_full_streams(tmp_path: Path, closed: str) -> None:
+    words = "nll digits --data digits --n 2 --json r.json"
+    command = f"exec {sys.executable} -m minidiff {words} {closed}"
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == (1 if "full" in closed else 0)
+    assert "Traceback" not in done.stderr
+    assert ("No space left" in done.stderr) == ("full" in closed)
+    assert json.loads((tmp_path / "r.json").read_text())["images"] == 2
+
+
+def test_results_go_into_a_device_and_not_in_its_place(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["nll", str(run), "--data", "digits", "--n", "2", "--json"]
+    assert main([*command, "/dev/null"]) == 0
+    assert Path("/dev/null").is_char_device()
+    capsys.readouterr()
+    assert main([*command, str(run)]) == 1
+    assert "Is a directory" in capsys.readouterr().err
+    early = ["nll", "no such model", "--data", "digits", "--json", str(run)]
+    assert main(early) == 1
+    assert "Is a directory" in capsys.readouterr().err
+
+
+def test_what_a_folder_was_taken_for_is_told(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    for name in ("cat", "dog"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        Image.new("L", (8, 8), 7).save(tmp_path / "data" / name / "1.png")
+    config = str(run.parent / "tiny.py")
+    (tmp_path / "data" / "test").mkdir()  # an empty one is no split, to look at meanwhile
+    assert splits(tmp_path / "data") == ("train",)
+    (tmp_path / "data" / "test").rmdir()
+    for more, said in (("", ""), ("a.txt", "warning: ")):
+        (tmp_path / "data" / more).touch()
+        words = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / f"run{more}")]
+        assert main(["train", config, *words, *QUICK]) == 0
+        shown = capsys.readouterr().err
+        assert f"{said}{tmp_path / 'data'}: 2 pictures in 2 classes (cat 1, dog 1)" in shown
+
+
+def test_no_option_begins_like_several_of_torchrun(run: Path) -> None:
+    """torchrun reads abbreviations of its own options even behind `-m minidiff sample`."""
+    from torch.distributed.run import get_args_parser
+
+    whole = _parser()
+    (commands,) = (a.choices for a in whole._actions if isinstance(a.choices, dict))
+    names = {o for p in (whole, *commands.values()) for a in p._actions for o in a.option_strings}
+    names |= {f"--{f.name}" for f in fields(TrainConfig)}
+    taken = {"--n"}  # which has another name, -n
+    assert "-n" in names
+    for name in sorted(names - taken):
+        words = ["--nproc_per_node=2", "-m", "minidiff", "sample", "digits", name, "5"]
+        assert get_args_parser().parse_args(words).training_script_args[-2:] == [name, "5"], name
+    documented = re.findall(r"torchrun .*", EXAMPLES)
+    assert any("sample" in line for line in documented)
+    for line in documented:
+        assert get_args_parser().parse_args(line.split()[1:]).training_script == "minidiff"
+
+
+def test_drawing_on_several_processes(run: Path, tmp_path: Path) -> None:
+    import numpy as np
+
+    command = "-m torch.distributed.run --nproc_per_node=2 -m minidiff sample digits -n 5"
+    done = subprocess.run(
+        [sys.executable, *command.split(), "--steps", "2", "--out", "a.npz"],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "a.npz") as drawn:
+        assert len(drawn[drawn.files[0]]) == 5
+
+
+def test_a_command_works_without_a_home(tmp_path: Path) -> None:
+    """The user of a container that was started under a bare number."""
+    code = "import os, sys; os.getuid = lambda: 54321; os.environ.pop('HOME', None)\n"
+    code += "from minidiff.cli.parser import main; sys.exit(main(sys.argv[1:]))"
+    for words, status, said in (
+        ("train digits --steps 1 --batch 8 --sample_every 0 --out r", 0, ""),
+        ("nll cifar10 --data cifar10", 1, "no home folder to keep downloads in: set MINIDIFF_DATA"),
+    ):
+        environment = {k: v for k, v in os.environ.items() if k not in ("HOME", "MINIDIFF_DATA")}
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words.split()],
+            cwd=tmp_path,
+            env={**environment, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, said in done.stderr) == (status, True), done.stderr
 
 
 TINY = {  # added to an example, so that it takes seconds

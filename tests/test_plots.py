@@ -93,3 +93,15 @@ def test_animation_of_figures():
     with Image.open(io.BytesIO(shown.webp)) as film:
         assert film.n_frames == 3
     assert not get_fignums()  # or the notebook would show each figure again
+
+
+def test_pictures_are_written_whole_and_of_a_size_that_fits(tmp_path):
+    path, x = tmp_path / "a.png", torch.zeros(1, 1, 8, 8)
+    plots.save_image(x, path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="take fewer images or less scale"):
+        plots.save_image(x, path, scale=100_000)
+    with pytest.raises(ValueError, match="at least one frame"):
+        plots.save_animation([], tmp_path / "a.webp")
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]

@@ -268,3 +268,11 @@ def test_the_wheel_holds_weights_and_results(installed: Path) -> None:
         if shipped or re.fullmatch(r"results/[^/]+\.json", name):
             inside = f"minidiff/{name}" if name.startswith("results/") else name
             assert (installed / inside).is_file(), f"{inside} is not in the wheel"
+
+
+def test_actions_are_pinned_by_commit() -> None:
+    """A tag can be moved to other code, which would run with the rights of the workflow."""
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        used = re.findall(r"uses: *(.*)", path.read_text(encoding="utf-8"))
+        assert used
+        assert [u for u in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", u)] == []

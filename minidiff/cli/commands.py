@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from minidiff.bound import bits_per_dim
+from minidiff.cli.console import tell
 from minidiff.data.download import DownloadError
 from minidiff.data.files import write_whole
 from minidiff.data.sets import NAMES, Folder, Images, load, to_uint8
@@ -225,7 +226,9 @@ def _frames(args: Namespace, model: Denoiser, world: World) -> Iterator[Tensor]:
 
 def _report(args: Namespace, result: dict[str, Any]) -> None:
     result = {"source": args.source, "data": args.data, "split": args.split, **result}
-    print(json.dumps(result, indent=1, ensure_ascii=False))
-    if args.json:
+    if args.json:  # first: a console can fail
         text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-        write_whole(args.json, text.encode())
+        write_whole(
+            args.json, text.encode(errors="backslashreplace")
+        )  # JSON's escape of a surrogate
+    tell(result)

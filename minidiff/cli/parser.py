@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import os
 import re
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
+from minidiff.cli.console import main_process, on_any_console, say, show
+from minidiff.data.files import check_writable
 from minidiff.data.sets import NAMES, SPLITS
 from minidiff.engine.config import TrainConfig, shipped_configs
 from minidiff.engine.generate import SAMPLERS
 from minidiff.settings import kinds
 from minidiff.spacing import SPACINGS
 
+_FOLDER = "a subfolder for each class, all in `train` and `test` if there is a test split"
 EXAMPLES = """examples:
   python -m minidiff train digits --out runs/digits
   python -m minidiff train digits --out runs/digits --steps 2000 --resume
   python -m minidiff train cifar10 --out runs/cifar --max_seconds 3600 --batch 256
   python -m minidiff train cifar10 --init cifar10 --lr 1e-4 --out runs/longer
   torchrun --nproc_per_node=2 -m minidiff train cifar10 --out runs/cifar
+  torchrun --nproc_per_node=2 -m minidiff sample runs/digits -n 1000 --out many.npz
   python -m minidiff sample digits --n 64 --steps 20 --out digits.png
   python -m minidiff sample digits --n 16 --sampler ancestral --steps 1000 --out film.webp
   python -m minidiff sample runs/digits --n 1000 --out samples.npz
@@ -35,49 +37,40 @@ EXAMPLES = """examples:
 """
 
 
+@on_any_console
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0, or 1 after an error (one sentence), 2 for bad usage, 128 + a signal."""
     args, rest = _parser().parse_known_args(argv)
     args.settings = rest
     if rest and args.command != "train":
-        return _say(f"unknown argument {rest[0]} (see --help)", 2)
+        return say(f"unknown argument {rest[0]} (see --help)", 2)
     try:
         from minidiff.cli import commands
         from minidiff.engine.loop import Stopped
     except ModuleNotFoundError as error:
-        return _say(f"the package {error.name!r} is missing: pip install -r requirements.txt")
+        return say(f"the package {error.name!r} is missing: pip install -r requirements.txt")
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _show  # type: ignore[assignment]
+            warnings.showwarning = show  # type: ignore[assignment]
+            if getattr(args, "json", None):  # now, and not after hours of drawing
+                check_writable(args.json)
             getattr(commands, args.command)(args)
     except Stopped as stop:
-        return _say(str(stop), 128 + stop.signum) if _main_process() else 128 + stop.signum
+        return say(str(stop), 128 + stop.signum) if main_process() else 128 + stop.signum
     except KeyboardInterrupt:
-        return _say("interrupted", 130)
+        return say("interrupted", 130)
     except ModuleNotFoundError as error:
-        return _say(f"the package {error.name!r} is missing: pip install -r requirements.txt")
+        return say(f"the package {error.name!r} is missing: pip install -r requirements.txt")
+    except BrokenPipeError:
+        raise
     except OSError as error:
         if error.strerror is None:  # not the system's own words, but a library's
-            return _say(str(error))
+            return say(str(error))
         where = f" {error.filename}" if error.filename else ""
-        return _say(f"cannot read or write{where}: {error.strerror}")
+        return say(f"cannot read or write{where}: {error.strerror}")
     except (ValueError, ImportError, *commands.EXPECTED) as error:
-        return _say(str(error))
+        return say(str(error))
     return 0
-
-
-def _main_process() -> bool:
-    return os.environ.get("RANK", "0") == "0"  # under torchrun one says it for all
-
-
-def _show(message: Warning | str, *_: object) -> None:
-    if _main_process():
-        print(f"warning: {message}", file=sys.stderr)
-
-
-def _say(sentence: str, code: int = 1) -> int:
-    print(f"minidiff: {sentence}", file=sys.stderr)
-    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -124,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         "sampler's steps; anything else: a folder of single PNGs",
     )
     p.add_argument(
-        "--scale", type=_count, default=2, help="enlargement of the picture (default: 2)"
+        "--scale", type=_scale, default=2, help="enlargement of the picture (default: 2)"
     )
 
     p = command("evaluate", "Fréchet distance, KID, precision, recall of samples")
@@ -136,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     p = command("nll", "bits per dimension of held-out images")
     _source(p)
     _data(p, split="test")
-    p.add_argument("--n", type=_count, default=1000, help="number of images (default: 1000)")
+    _number(p, 1000)
     p.add_argument(
         "--method", choices=("vlb", "ode"), default="vlb", help="the bound, or the exact ODE"
     )
@@ -176,6 +169,17 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _scale(text: str) -> int:
+    if (scale := _count(text)) > 64:
+        raise argparse.ArgumentTypeError(f"must be at most 64, got {text!r}")
+    return scale
+
+
+def _number(p: argparse.ArgumentParser, n: int) -> None:
+    text = f"number of images (default: {n}); -n, for torchrun has options that begin with --n"
+    p.add_argument("-n", "--n", type=_count, default=n, metavar="N", help=text)
+
+
 def _source(p: argparse.ArgumentParser) -> None:
     p.add_argument("source", help="a shipped name, a run folder, a file, or owner/model of the hub")
 
@@ -185,13 +189,13 @@ def _device(p: argparse.ArgumentParser) -> None:
 
 
 def _data(p: argparse.ArgumentParser, split: str) -> None:
-    p.add_argument("--data", required=True, help=f"{', '.join(NAMES)}, or a folder")
+    p.add_argument("--data", required=True, help=f"{', '.join(NAMES)}, or a folder: {_FOLDER}")
     p.add_argument("--split", default=split, choices=SPLITS, help=f"of the data (default: {split})")
     p.add_argument("--json", type=Path, help="write the result to this file too")
 
 
 def _sampling(p: argparse.ArgumentParser, n: int) -> None:
-    p.add_argument("--n", type=_count, default=n, help=f"number of images (default: {n})")
+    _number(p, n)
     p.add_argument(
         "--steps", type=_count, default=50, help="network calls for one image (default: 50)"
     )

@@ -1,21 +1,17 @@
-"""Chapter 6: the data as training sees them, `Images` on the device or a `Folder` on the disk."""
+"""Chapter 6: the data as training sees them, images as bytes on the device."""
 
 from __future__ import annotations
 
-import os
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    import PIL.Image
-
 Device = torch.device | str | None
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+Which = SupportsIndex | Sequence[int] | Tensor  # so many at random, or those of these numbers
 
 
 def from_uint8(images: Tensor) -> Tensor:
@@ -24,6 +20,8 @@ def from_uint8(images: Tensor) -> Tensor:
     >>> from_uint8(torch.tensor([0, 255], dtype=torch.uint8))
     tensor([-1.,  1.])
     """
+    if images.dtype != torch.uint8:
+        raise ValueError(f"from_uint8 takes bytes (torch.uint8, 0..255), got {images.dtype}")
     return images.float() / 127.5 - 1
 
 
@@ -33,6 +31,8 @@ def to_uint8(x: Tensor) -> Tensor:
     >>> to_uint8(torch.tensor([-1.2, 0.0, 0.999, 1.0]))
     tensor([  0, 128, 255, 255], dtype=torch.uint8)
     """
+    if not x.is_floating_point():
+        raise ValueError(f"to_uint8 takes floats in [-1, 1], got {x.dtype}; from_uint8 makes them")
     return ((x.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
@@ -84,7 +84,7 @@ class Images:
 
     def batch(
         self,
-        which: int | Sequence[int] | Tensor,
+        which: Which,
         *,
         generator: torch.Generator | None = None,
         flip: bool = False,
@@ -99,11 +99,7 @@ class Images:
         (torch.Size([4, 3, 32, 32]), -1.0, torch.Size([4]))
         """
         where = generator.device if generator is not None else self.images.device
-        if isinstance(which, int):
-            index = torch.randint(len(self), (which,), generator=generator, device=where)
-        else:
-            index = torch.as_tensor(which, dtype=torch.long)
-        index = index.to(self.images.device)
+        index = picked(which, len(self), generator, where).to(self.images.device)
         x0 = from_uint8(self.images[index])
         if flip:
             coin = torch.rand(len(x0), generator=generator, device=where).to(x0.device) < 0.5
@@ -121,133 +117,33 @@ class Images:
         return (self.batch(b, generator=generator, flip=flip) for b in batches)
 
 
-class Folder(torch.utils.data.Dataset[tuple[Tensor, int]]):
-    """A folder of pictures, one class per subfolder, decoded when asked for, by DataLoader workers.
-
-    The first picture decides whether all are grey or RGB, and which size all must have; with
-    `size`, each is cropped to its central square and resized. What is transparent becomes white.
-    Subfolders `train` and `test` are the two splits; the classes are those of `train`.
-    """
-
-    def __init__(
-        self, path: str | Path, split: str = "train", size: int | None = None, device: Device = None
-    ) -> None:
-        whole = path = Path(path)
-        self.name = str(path)
-        if any((path / s).is_dir() for s in ("train", "test")):
-            path = path / split
-        elif split == "test":
-            raise ValueError(f"{path} has no test images: put them into {path / 'test'}")
-        self.files, parents = _pictures(path)
-        if not self.files:
-            raise ValueError(f"no images ({', '.join(sorted(_SUFFIXES))}) in {path}")
-        known = _pictures(whole / "train")[1] if split == "test" else parents
-        self.classes = tuple(sorted(set(known or parents)))
-        if strange := sorted(set(parents) - set(self.classes)):
-            raise ValueError(f"{path / strange[0]} is a class that {whole / 'train'} doesn't have")
-        self.targets = [self.classes.index(p) for p in parents]
-        self.size, self.device = size, device
-        self.mode: str | None = None
-        self.shape: tuple[int, ...] = ()
-        self.shape = tuple(self[0][0].shape)  # (C, H, W)
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, i: int) -> tuple[Tensor, int]:
-        import numpy as np
-        from PIL import Image
-
-        try:
-            picture = _decode(self.files[i])
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ValueError(f"cannot read {self.files[i]}: {error}") from error
-        self.mode = self.mode or ("L" if picture.mode == "L" else "RGB")
-        picture = picture.convert(self.mode)
-        if self.size is not None:
-            side = min(picture.size)
-            left, top = (picture.width - side) // 2, (picture.height - side) // 2
-            box = (left, top, left + side, top + side)
-            picture = picture.resize((self.size, self.size), Image.Resampling.LANCZOS, box)
-        pixels = torch.from_numpy(np.array(picture)).view(*picture.size[::-1], -1).permute(2, 0, 1)
-        if self.shape and tuple(pixels.shape) != self.shape:
-            raise ValueError(
-                f"{self.files[i]} is {picture.width}x{picture.height}, the first is "
-                f"{self.shape[2]}x{self.shape[1]}: give a size to crop and resize all to"
-            )
-        return pixels, self.targets[i]
-
-    def read(self) -> Images:
-        """All of it at once, on the device."""
-        images = torch.stack([self[i][0] for i in range(len(self))])
-        labels = torch.tensor(self.targets)
-        return Images(images, labels, self.classes, self.name).to(self.device)
-
-    def batch(
-        self,
-        which: int | Sequence[int] | Tensor,
-        *,
-        generator: torch.Generator | None = None,
-        flip: bool = False,
-    ) -> tuple[Tensor, Tensor]:
-        """As `Images.batch`, reading the files now."""
-        if isinstance(which, int):
-            where = generator.device if generator is not None else "cpu"
-            which = torch.randint(len(self), (which,), generator=generator, device=where)
-        pixels, labels = zip(*(self[int(i)] for i in which), strict=True)
-        some = Images(torch.stack(pixels), torch.tensor(labels), self.classes).to(self.device)
-        return some.batch(range(len(some)), generator=generator, flip=flip)
-
-    def stream(
-        self,
-        batches: Iterable[Sequence[int]],
-        *,
-        generator: torch.Generator | None = None,
-        flip: bool = False,
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """As `Images.stream`, with workers decoding ahead."""
-        on_gpu = self.device is not None and torch.device(self.device).type == "cuda"
-        loader = torch.utils.data.DataLoader(
-            self,
-            batch_sampler=batches,  # type: ignore[arg-type]
-            num_workers=min(8, os.cpu_count() or 1),
-            pin_memory=on_gpu,
-            generator=torch.Generator(),  # else it would draw from the run's own randomness
-        )
-        for pixels, labels in loader:
-            some = Images(pixels, labels, self.classes).to(self.device)
-            yield some.batch(range(len(some)), generator=generator, flip=flip)
-
-
 def _told(value: object) -> str:
     if isinstance(value, Tensor):
         return f"{value.dtype} of shape {tuple(value.shape)}"
     return f"something of type {type(value).__name__}"
 
 
-def _pictures(path: Path) -> tuple[list[Path], list[str]]:
-    """The files of pictures in a folder, without hidden ones, and the subfolder of each."""
-    inside = ((p, p.relative_to(path).parts) for p in sorted(path.rglob("*")))
-    found = [
-        (p, parts[0] if len(parts) > 1 else "")
-        for p, parts in inside
-        if p.suffix.lower() in _SUFFIXES and not any(part.startswith(".") for part in parts)
-    ]
-    return [p for p, _ in found], [parent for _, parent in found]
-
-
-def _decode(file: Path) -> PIL.Image.Image:
-    """A picture the right way up, in 8 bits and without transparency."""
-    import numpy as np
-    from PIL import Image, ImageOps
-
-    with Image.open(file) as image:
-        picture = ImageOps.exif_transpose(image)  # cameras store a turned picture and a note
-    if picture.mode.startswith("I"):  # 16 bits; Pillow would cut off whatever is above 255
-        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    grey = picture.mode in ("1", "L", "LA")
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(white, picture)
-    return picture.convert("L" if grey else "RGB")
+def picked(which: Which, n: int, generator: torch.Generator | None, where: torch.device) -> Tensor:
+    """The numbers of the images meant; so many at random if `which` is a number."""
+    if not isinstance(which, Tensor) or not which.ndim:
+        try:  # NumPy's whole numbers too
+            count = operator.index(which)  # type: ignore[arg-type]
+        except TypeError:
+            pass
+        else:
+            if count < 1 or isinstance(which, bool):
+                raise ValueError(f"a batch is of at least 1 image, got {which!r}")
+            return torch.randint(n, (count,), generator=generator, device=where)
+    try:
+        index = torch.as_tensor(which)
+    except (TypeError, ValueError, RuntimeError):
+        index = torch.zeros(())
+    if index.ndim != 1 or index.is_floating_point() or index.dtype == torch.bool:
+        raise ValueError(
+            "the images of a batch are a whole number, so many at random, or a list of their "
+            f"numbers; got {' '.join(repr(which).split())[:80]}"
+        )
+    if index.device.type == "cpu" and len(index) and not -n <= index.min() <= index.max() < n:
+        low, high = int(index.min()), int(index.max())
+        raise ValueError(f"the {n} images have the numbers 0..{n - 1}, got {low}..{high}")
+    return index.long()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import operator
 import os
 import tarfile
 from pathlib import Path
@@ -18,7 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minidiff.data.download import DownloadError, fetch
-from minidiff.data.images import Device, Folder, Images, from_uint8, to_uint8
+from minidiff.data.folder import Folder
+from minidiff.data.images import Device, Images, from_uint8, to_uint8
+from minidiff.data.layout import Layout
 
 __all__ = ["NAMES", "Folder", "Images", "from_uint8", "load", "to_uint8"]
 
@@ -119,9 +122,9 @@ def load(
 ) -> Images | Folder:
     """The data set "digits", "mnist", "fashion", "kmnist" or "cifar10", or a folder of images.
 
-    `root` is where the files are, or are downloaded to: by default $MINIDIFF_DATA, else
-    ~/.cache/minidiff. `size` pads a named set with black to size x size (28 -> 32), and crops and
-    resizes the images of a folder. `split` is "train" or "test": in a folder, subfolders so named.
+    `root` is where the files are, or are downloaded to: by default `cache()`. `size` pads a named
+    set with black to size x size (28 -> 32), and crops and resizes the images of a folder. `split`
+    is "train" or "test": in a folder, the subfolders that `Layout` takes for them.
 
     >>> digits = load("digits")
     >>> len(digits), digits.shape, digits.classes[7]
@@ -129,19 +132,18 @@ def load(
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
-    if size is not None and (not isinstance(size, int) or size < 1):
-        raise ValueError(f"size must be a whole number of at least 1, got {size!r}")
-    check_source(name)
-    root = Path(root or os.environ.get("MINIDIFF_DATA") or Path.home() / ".cache" / "minidiff")
+    size = _size(size)
+    name = check_source(name)
     if name == "digits":
         images, labels = _digits(split)
         classes = tuple("0123456789")
     elif name in _IDX:
-        images, labels, classes = _idx(str(name), split, root)
+        images, labels, classes = _idx(name, split, Path(root or cache()))
     elif name == "cifar10":
-        (images, labels), classes = _cifar10(split, root / "cifar10"), _CIFAR_CLASSES
+        images, labels = _cifar10(split, Path(root or cache()) / "cifar10")
+        classes = _CIFAR_CLASSES
     else:
-        folder = Folder(Path(name).expanduser(), split, size, device)
+        folder = Folder(Path(name), split, size, device)
         return (
             folder if len(folder) * torch.Size(folder.shape).numel() > _IN_MEMORY else folder.read()
         )
@@ -150,13 +152,48 @@ def load(
         if margin < 0 or odd:
             raise ValueError(f"size must be {images.shape[-1]} plus an even number, got {size}")
         images = F.pad(images, (margin,) * 4)
-    return Images(images.to(device), labels.to(device), classes, str(name))
+    return Images(images.to(device), labels.to(device), classes, name)
 
 
-def check_source(name: str | Path) -> None:
-    """Refuse what is neither the name of a data set nor a folder that exists."""
-    if name not in NAMES and not (str(name) and Path(name).expanduser().is_dir()):
-        raise ValueError(f"data must be one of {', '.join(NAMES)}, or a folder; got {str(name)!r}")
+def cache() -> Path:
+    """Where what is downloaded, or computed once, is kept: $MINIDIFF_DATA, else ~/.cache/minidiff.
+
+    DownloadError where there is neither, as for a user without a home.
+    """
+    if given := os.environ.get("MINIDIFF_DATA"):
+        return Path(given)
+    try:
+        return Path.home() / ".cache" / "minidiff"
+    except RuntimeError as error:
+        raise DownloadError(
+            "there is no home folder to keep downloads in: set MINIDIFF_DATA to a folder"
+        ) from error
+
+
+def check_source(name: str | Path) -> str:
+    """The name of a data set, or of a folder that exists; ValueError for what is neither."""
+    text = os.fspath(name)
+    if text in NAMES:
+        return text
+    folder = os.path.expanduser(text)
+    if not text or not os.path.isdir(folder):
+        raise ValueError(f"data must be one of {', '.join(NAMES)}, or a folder; got {text!r}")
+    return folder
+
+
+def splits(folder: str | Path) -> tuple[str, ...]:
+    """Which of the splits a folder of pictures has, as `load` takes it."""
+    return tuple(Layout(Path(folder).expanduser()).splits)
+
+
+def _size(size: int | None) -> int | None:
+    try:
+        number = None if size is None else operator.index(size)  # NumPy's whole numbers too
+    except TypeError:
+        number = 0
+    if number is not None and (number < 1 or isinstance(size, bool)):
+        raise ValueError(f"size must be a whole number of at least 1, got {size!r}")
+    return number
 
 
 def _digits(split: str) -> tuple[Tensor, Tensor]:

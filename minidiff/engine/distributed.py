@@ -104,6 +104,10 @@ def usable(device: str | torch.device | None) -> torch.device:
         raise ValueError(f"PyTorch {torch.__version__} finds no GPU here: leave out the device")
     if found.type == "mps":
         raise ValueError("Apple's GPUs have no float64, in which schedules are kept: take cpu")
+    if found.type not in ("cpu", "cuda"):
+        raise ValueError(f"device must be cpu, cuda, or cuda:1 and so on; got {str(found)!r}")
+    if cuda and found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"there is no {found} here, the last is {torch.cuda.device_count() - 1}")
     return found
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from minidiff.data.sets import NAMES, Folder, Images, load
+from minidiff.data.sets import NAMES, Folder, Images, load, splits
 from minidiff.denoiser import Denoiser
 from minidiff.engine.config import TrainConfig
 from minidiff.engine.distributed import processes
@@ -158,7 +158,7 @@ def _say_why(signum: int, trainer: Trainer, folder: Path | None, log: RunLog) ->
 def _held_out(c: TrainConfig, device: torch.device) -> Images | Folder | None:
     if not c.validate_every:
         return None
-    if c.data not in NAMES and not (Path(c.data).expanduser() / "test").is_dir():
+    if c.data not in NAMES and "test" not in splits(c.data):
         return None
     return load(c.data, "test", device, size=c.size)
 

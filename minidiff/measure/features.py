@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from minidiff.data.download import DownloadError, check, fetch
 from minidiff.data.images import from_uint8
+from minidiff.data.sets import cache as data_cache
 
 
 class Extractor(nn.Module):
@@ -39,10 +39,6 @@ class Extractor(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Features and probabilities of uint8 images on `device`."""
         raise NotImplementedError
-
-
-def _data_root() -> Path:
-    return Path(os.environ.get("MINIDIFF_DATA") or Path.home() / ".cache" / "minidiff")
 
 
 def _digest(weights: Mapping[str, Tensor]) -> str:
@@ -79,7 +75,7 @@ class Inception768(Extractor):
         """The network with the weights at `path`, checked by their sha256."""
         from safetensors.torch import load_file
 
-        path = Path(path or _data_root() / "inception768" / "inception768.safetensors")
+        path = Path(path or data_cache() / "inception768" / "inception768.safetensors")
         if not path.exists():
             raise DownloadError(
                 f"the weights of FID-768 are not at {path}: set MINIDIFF_DATA to the folder that "
@@ -190,7 +186,7 @@ class InceptionFID(Extractor):
     def load(cls) -> InceptionFID:
         """The network with the published weights, downloaded the first time."""
         name = cls.URL.rpartition("/")[2]
-        path = fetch(cls.URL, _data_root() / "inception2048" / name, cls.SHA256)
+        path = fetch(cls.URL, data_cache() / "inception2048" / name, cls.SHA256)
         return cls(torch.load(path, map_location="cpu", weights_only=True))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
