@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import inspect
 import os
 import re
@@ -43,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(f"unknown argument {rest[0]} (see --help)", 2)
     try:
         from minidiff.cli import commands
+        from minidiff.engine.failures import notes
         from minidiff.engine.loop import Stopped
     except ModuleNotFoundError as error:
         return _say(f"the package {error.name!r} is missing: pip install -r requirements.txt")
@@ -58,11 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(f"the package {error.name!r} is missing: pip install -r requirements.txt")
     except OSError as error:
         if error.strerror is None:  # not the system's own words, but a library's
-            return _say(str(error))
+            return _say("; ".join([str(error), *notes(error)]))
         where = f" {error.filename}" if error.filename else ""
-        return _say(f"cannot read or write{where}: {error.strerror}")
+        said = f"cannot read or write{where}: {error.strerror}"
+        return _say("; ".join([said, *notes(error)]))
     except (ValueError, ImportError, *commands.EXPECTED) as error:
-        return _say(str(error))
+        return _say("; ".join([str(error), *notes(error)]))
     return 0
 
 
@@ -76,7 +79,8 @@ def _show(message: Warning | str, *_: object) -> None:
 
 
 def _say(sentence: str, code: int = 1) -> int:
-    print(f"minidiff: {sentence}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # the terminal may be closed
+        print(f"minidiff: {sentence}", file=sys.stderr)
     return code
 
 
