@@ -66,7 +66,7 @@ def main() -> None:
     if mode == "train":
         steps = int(sys.argv[3])
         config = replace(CONFIG, steps=steps, times="loss-aware", T=50, save_every=2)
-        train(config, folder, resume=True, device="cpu", bar=False)
+        train(config, folder, resume=steps > 2, device="cpu", bar=False)
     if mode == "die":
         if os.environ["RANK"] == "1":
             signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))

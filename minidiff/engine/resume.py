@@ -47,10 +47,12 @@ def check_same_run(saved: Info, mine: Info, path: Path) -> None:
     config, data = mine["config"], mine["data"]
     old_data: Any = saved.get("data", data)  # which the first versions did not write down
     fixed = {k: v for k, v in mine.items() if k not in ("config", "data")}
-    different = _differences(saved, fixed)
-    different += _differences(old_data, {"shape": data["shape"]})
+    kind = {"shape": data["shape"]}
     if config["conditional"]:
-        different += _differences(old_data, {"classes": data["classes"]})
+        kind["classes"] = data["classes"]
+    different = _differences(saved, fixed)
+    different += _differences(saved["config"], {"ema": config["ema"]})
+    different += _differences(old_data, kind, "data")
     if different:
         name, old, new = different[0]
         raise CheckpointError(
