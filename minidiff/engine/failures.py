@@ -43,9 +43,15 @@ def in_words(error: Exception, config: TrainConfig, processes: int = 1) -> str |
             else "was it killed, for want of memory?"
         )
         return f"a process that reads the pictures has died ({why})"
-    if torch_s and processes > 1 and re.search(OTHERS, text):
+    if others_are_gone(error, processes):
         return "another process of this run has ended, and with it the run"
     return None
+
+
+def others_are_gone(error: Exception, processes: int) -> bool:
+    """Whether this is what is left of several processes when one of them dies."""
+    lost = isinstance(error, RuntimeError) and re.search(OTHERS, str(error))
+    return processes > 1 and bool(lost)
 
 
 def _chain(error: BaseException) -> list[BaseException]:

@@ -90,10 +90,13 @@ def take_up(trainer: Trainer, folder: Path, resume: bool) -> None:
     trainer.world.main_does(write)
 
 
-def save(trainer: Trainer, folder: Path) -> None:
-    """Write the state of a run (all processes call this) and delete the oldest ones."""
+def save(trainer: Trainer, folder: Path, writes: bool | None = None) -> None:
+    """Write the state of a run (all processes call this) and delete the oldest ones.
+
+    `writes` says whether this process is the one to do it, by default the main one.
+    """
     tensors, info = trainer.state()
-    if not trainer.world.main:
+    if not (trainer.world.main if writes is None else writes):
         return
     checkpoint.write(folder / checkpoint.STEP_FILE.format(info["step"]), tensors, info)
     # Only older states make room. A newer one belongs to a damaged or another future.

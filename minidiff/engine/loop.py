@@ -20,7 +20,7 @@ from minidiff.denoiser import Denoiser
 from minidiff.engine.checkpoint import CheckpointError, states
 from minidiff.engine.config import TrainConfig
 from minidiff.engine.distributed import World, processes
-from minidiff.engine.failures import Failed, add_note, in_words, notes
+from minidiff.engine.failures import Failed, add_note, in_words, notes, others_are_gone
 from minidiff.engine.folder import held, save, save_picture, take_up
 from minidiff.engine.runlog import RunLog
 from minidiff.engine.signals import noted
@@ -29,6 +29,7 @@ from minidiff.engine.trainer import Trainer
 
 BAD_STEPS = 20  # a report that finds so many skipped steps in a row, up to now, ends the run
 ASK = 1.0  # seconds, about, between two questions of several processes to one another
+PATIENCE = 2.0  # seconds that the other processes give the main one to save
 _one_at_a_time = threading.Lock()
 
 
@@ -215,19 +216,22 @@ def _stop_if_diverged(report: dict[str, Any], n: int, folder: Path | None) -> No
 def _rescue(trainer: Trainer, folder: Path | None) -> Iterator[None]:
     """Whatever ends the loop, the state of the last whole step is on the disk.
 
-    A step changes weights in its last lines only, so one that fails has changed nothing. What
-    fails there, or cannot be saved, leaves the newest state that is on the disk.
+    A step changes weights in its last lines only, so one that fails has changed nothing. Of several
+    processes each can write it, should the main one have died; FSDP2 needs all and saves nothing.
     """
     try:
         yield
     except Exception as error:
-        n, world = trainer.steps_done, trainer.world
-        if folder and world.main and not isinstance(error, Diverged):
-            alone = world.size == 1 or not trainer.config.fsdp  # else all must help to save
-            failed = isinstance(error, CheckpointError)  # which it was to save
-            if n and alone and not failed and n not in states(folder):
+        if folder and not isinstance(error, Diverged):
+            n, size = trainer.steps_done, trainer.world.size
+            # A saving that has failed is not tried again.
+            able = n and not isinstance(error, CheckpointError)
+            able = able and not (size > 1 and trainer.config.fsdp)
+            if others_are_gone(error, size) and not trainer.world.main:
+                time.sleep(PATIENCE)
+            if able and n not in states(folder):
                 with contextlib.suppress(Exception):  # the first error is the one to be told
-                    save(trainer, folder)
+                    save(trainer, folder, writes=True)
             if saved := max(states(folder), default=0):
                 add_note(error, f"step {saved} of {trainer.config.steps} is saved in {folder}")
         raise
