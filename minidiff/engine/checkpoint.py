@@ -174,7 +174,7 @@ def latest(folder: str | Path) -> Path:
     found = states(folder)
     for step, path in reversed(found.items()):
         try:
-            if (inside := read(path)[1].get("step")) != step:
+            if (inside := read(path)[1].get("step", step)) != step:
                 raise CheckpointError(f"{path} is a copy of something else (its step is {inside})")
             return path
         except CheckpointError as error:
@@ -184,8 +184,7 @@ def latest(folder: str | Path) -> Path:
         if found
         else f"{folder} holds no checkpoint ({STEP_FILE.format(100)} and so on); train one with "
         f"python -m minidiff train CONFIG --out {shlex.quote(str(folder))}, or load a model that "
-        "diffusers saved "
-        "with minidiff.compat.load_folder"
+        "diffusers saved with minidiff.compat.load_folder"
     )
 
 
