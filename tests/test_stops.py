@@ -102,14 +102,10 @@ def _start(folder: Path, out: Path, method: str, *, ranks: int = 1) -> "subproce
 
 STOPS = [
     ("memory", "SIGINT", 1),
-    ("memory", "SIGHUP", 1),
     ("fork", "SIGTERM", 1),
-    ("fork", "SIGINT", 1),
     ("spawn", "SIGINT", 1),
-    ("spawn", "SIGTERM", 1),
-    ("forkserver", "SIGHUP", 1),
     ("forkserver", "SIGTERM", 1),
-    ("memory", "SIGINT", 2),
+    ("forkserver", "SIGHUP", 1),
     ("fork", "SIGTERM", 2),
 ]
 

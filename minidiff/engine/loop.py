@@ -216,8 +216,9 @@ def _stop_if_diverged(report: dict[str, Any], n: int, folder: Path | None) -> No
 def _rescue(trainer: Trainer, folder: Path | None) -> Iterator[None]:
     """Whatever ends the loop, the state of the last whole step is on the disk.
 
-    A step changes weights in its last lines only, so one that fails has changed nothing. Of several
-    processes each can write it, should the main one have died; FSDP2 needs all and saves nothing.
+    A step changes weights in its last lines only, so one that fails has changed none. (Losses that
+    `loss-aware` has seen in its earlier parts will be seen again.) Of several processes each can
+    write the state, should the main one have died; FSDP2 needs all of them and saves nothing.
     """
     try:
         yield
