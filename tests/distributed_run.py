@@ -1,6 +1,6 @@
 """One or several processes train; what test_distributed.py starts by torchrun.
 
-torchrun --nproc_per_node=2 tests/distributed_run.py MODE FOLDER
+torchrun --nproc_per_node=2 tests/distributed_run.py MODE FOLDER [STEPS or RANK]
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minidiff.data.sets import load
+from minidiff.data.sets import Images, load
 from minidiff.denoiser import Denoiser
 from minidiff.engine.config import TrainConfig
 from minidiff.engine.distributed import World, processes
@@ -53,6 +53,16 @@ def joint(folder: Path, world: World, fsdp: bool) -> None:
         torch.save(x, folder / f"samples-{world.size}{'-fsdp' if fsdp else ''}.pt")
 
 
+class Deadly(Images):
+    """Data that kill their process before its fifth batch, if that is of the rank named."""
+
+    def stream(self, batches: Any, **how: Any) -> Any:
+        for k, batch in enumerate(super().stream(batches, **how)):
+            if k == 4 and os.environ["RANK"] == sys.argv[3]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield batch
+
+
 def main() -> None:
     """Do what the mode says."""
     mode, folder = sys.argv[1], Path(sys.argv[2])
@@ -66,12 +76,11 @@ def main() -> None:
     if mode == "train":
         steps = int(sys.argv[3])
         config = replace(CONFIG, steps=steps, times="loss-aware", T=50, save_every=2)
-        train(config, folder, resume=True, device="cpu", bar=False)
+        train(config, folder, resume=steps > 2, device="cpu", bar=False)
     if mode == "die":
-        if os.environ["RANK"] == "1":
-            signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-            signal.setitimer(signal.ITIMER_REAL, 6.0)
-        train(replace(CONFIG, steps=10**6), folder, device="cpu", bar=False)
+        digits = load("digits")
+        data = Deadly(digits.images, digits.labels, digits.classes)
+        train(replace(CONFIG, steps=10**6), folder, data=data, device="cpu", bar=False)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,8 @@ def start(folder: Path) -> int:
     process = os.fork()
     if process == 0:
         torch.set_num_threads(1)
-        train(CONFIG, folder, resume=True, data=DATA, bar=False)
+        begun = (folder / "config.json").exists()
+        train(CONFIG, folder, resume=begun, data=DATA, bar=False)
         os._exit(0)
     return process
 

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import fields
@@ -48,8 +49,13 @@ def test_train_and_resume(run: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["train", config, "--out", str(run), "--resume", *limited]) == 0
     shown = capsys.readouterr()
     assert "7 of 900 steps are done" in shown.out
-    assert "warning: the time is up: stopped at step 7 of 900 and saved; repeat" in shown.err
-    assert "--resume" in shown.err
+    assert "warning: the time is up: stopped at step 7 of 900 and saved in" in shown.err
+    assert "warning: the run in" in shown.err
+    assert "goes on with steps = 900 (was 6)" in shown.err
+    (again,) = [line for line in shown.out.splitlines() if line.startswith("to go on: ")]
+    words = shlex.split(again.removeprefix("to go on: "))
+    assert words[:4] == ["python", "-m", "minidiff", "train"]
+    assert main(words[3:]) == 0
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.npz", "x.gif", "x.webp", "singles"])
@@ -363,7 +369,8 @@ def test_every_documented_command_works_in_an_empty_folder(
     here = [c for c in given if not re.search("(train|--data) cifar10", c)]
     assert len(here) >= 8
     lines = [" ".join([c, *TINY.get(c.split()[0], [])]) for c in dict.fromkeys(here)]
-    lines = [f"{line} --resume" if "--out runs/digits" in line else line for line in lines]
+    again = [k for k, line in enumerate(lines) if "--out runs/digits" in line][1:]
+    lines = [f"{line} --resume" if k in again else line for k, line in enumerate(lines)]
     done = subprocess.run(
         [sys.executable, "-c", RUN],
         input="\n".join(lines),

@@ -3,14 +3,13 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed
 
-from minidiff.engine.checkpoint import latest, read
+from minidiff.engine.checkpoint import latest, read, states
 
 SCRIPT = Path(__file__).with_name("distributed_run.py")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
@@ -59,10 +58,19 @@ def test_resume_with_another_number_of_processes(tmp_path: Path) -> None:
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2
 
 
-def test_a_killed_process_ends_the_job(tmp_path: Path) -> None:
-    start = time.monotonic()
-    done = _run(2, "die", str(tmp_path))
-    seconds = time.monotonic() - start
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_process_ends_the_job_and_loses_nothing(tmp_path: Path, rank: int) -> None:
+    """The other one saves what both have done, be it the main one or not, and does not hang."""
+    done = _run(2, "die", str(tmp_path), str(rank))
     assert done.returncode != 0
     assert "SIGKILL" in done.stderr or "Signal 9" in done.stderr
-    assert seconds < 80  # 6 s until the kill, the rest start and end
+    assert "another process of this run has ended, and with it the run" in done.stderr
+    assert list(states(tmp_path)) == [4]
+    assert read(latest(tmp_path))[1]["step"] == 4
+
+
+def test_what_the_main_process_refuses_ends_all_in_a_sentence(tmp_path: Path) -> None:
+    done = _run(2, "train", str(tmp_path), "4")  # which resumes, and there is no run
+    assert done.returncode != 0
+    assert done.stderr.count("CheckpointError: there is no run in") == 1
+    assert list(tmp_path.iterdir()) == []

@@ -27,9 +27,10 @@ from minidiff.engine.config import (
     read_overrides,
 )
 from minidiff.engine.distributed import World
-from minidiff.engine.folder import open_folder, save
-from minidiff.engine.loop import Diverged, Stopped, TimeUp, Verdict, _held_out, _verdict, train
+from minidiff.engine.folder import save, take_up
+from minidiff.engine.loop import Council, Diverged, TimeUp, Verdict, _held_out, train
 from minidiff.engine.order import data_order
+from minidiff.engine.resume import Changed
 from minidiff.engine.runlog import Meter, RunLog
 from minidiff.engine.speed import Clock
 from minidiff.engine.trainer import LOSSES, TIMES, Trainer, best_precision
@@ -67,8 +68,10 @@ def test_a_resumed_run_is_the_same_run(tmp_path: Path, changes: dict[str, Any]) 
     train(config, tmp_path / "whole", bar=False)
     train(replace(config, steps=2), tmp_path / "parts", bar=False)
     torch.randn(3)  # the random state of the caller has no say
-    train(replace(config, steps=3), tmp_path / "parts", resume=True, bar=False)
-    model = train(config, tmp_path / "parts", resume=True, bar=False)
+    with pytest.warns(Changed, match=r"goes on with steps = 3 \(was 2\)$"):
+        train(replace(config, steps=3), tmp_path / "parts", resume=True, bar=False)
+    with pytest.warns(Changed, match=r"goes on with steps = 6 \(was 3\)$"):
+        model = train(config, tmp_path / "parts", resume=True, bar=False)
     assert _same(latest(tmp_path / "whole"), latest(tmp_path / "parts"))
     again = load_pretrained(tmp_path / "parts")
     for a, b in zip(model.net.parameters(), again.net.parameters(), strict=True):
@@ -279,7 +282,7 @@ def test_computers_that_see_different_folders_are_told(tmp_path: Path) -> None:
 
     trainer = Trainer(TINY, Elsewhere(0, 1, ONE.device), load("digits"))
     with pytest.raises(CheckpointError, match=r"different states .*\[0, 500\].*same folder"):
-        open_folder(tmp_path, trainer, resume=True)
+        take_up(trainer, tmp_path, resume=False)
 
 
 def test_a_log_is_replaced_in_one_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,9 +316,11 @@ def test_validation_knows_which_data_is_meant(
     assert _held_out(TINY, ONE.device) is None
 
 
-def test_validation_looks_at_the_whole_set() -> None:
-    """A folder is sorted by class: its beginning would be a single class."""
-    digits = load("digits", "test")
+@pytest.mark.parametrize("order", ["sorted", "in turn"])
+def test_validation_sees_every_class_in_whatever_order(order: str) -> None:
+    """A folder is sorted by class, a named set may take its classes in turn."""
+    labels = torch.arange(1000) % 10
+    labels = labels.sort().values if order == "sorted" else labels
     seen: list[int] = []
 
     class Watched(Images):
@@ -323,10 +328,16 @@ def test_validation_looks_at_the_whole_set() -> None:
             seen.extend(which)
             return super().batch(which, **how)
 
-    held_out = Watched(digits.images, digits.labels, digits.classes)
-    Trainer(TINY, ONE, digits).validate(held_out, 30)
-    assert len(set(seen)) == 30
-    assert (seen[0], seen[-1]) == (0, 297 * 29 // 30)
+    images = torch.zeros(1000, 1, 8, 8, dtype=torch.uint8)
+    held_out = Watched(images, labels, tuple("0123456789"))
+    trainer = Trainer(TINY, ONE, load("digits"))
+    trainer.validate(held_out, 100)
+    assert len(set(seen)) == 100
+    assert labels[seen].bincount(minlength=10).min() > 3
+    first = list(seen)
+    seen.clear()
+    trainer.validate(held_out, 100)
+    assert seen == first
 
 
 def test_a_full_disk_stops_the_run_but_not_the_older_state(tmp_path: Path) -> None:
@@ -352,7 +363,6 @@ def test_folders_that_hold_a_run_or_cannot_be_written(tmp_path: Path) -> None:
         train(other, tmp_path / "run", resume=True, bar=False)
     with pytest.raises(CheckpointError, match=r"predict = eps, this run has v: resume with"):
         train(replace(TINY, predict="v"), tmp_path / "run", resume=True, bar=False)
-    train(replace(TINY, times="loss-aware"), tmp_path / "run", resume=True, bar=False)
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="cannot write into"):
         train(TINY, tmp_path / "file" / "run", bar=False)
@@ -361,7 +371,7 @@ def test_folders_that_hold_a_run_or_cannot_be_written(tmp_path: Path) -> None:
 def test_time_limit(tmp_path: Path) -> None:
     """A run that the clock ends does not look like one that is finished."""
     endless = replace(TINY, steps=10**6, max_seconds=0.5)
-    with pytest.warns(TimeUp, match=r"time is up: stopped at step \d+ of 1000000 .* --resume"):
+    with pytest.warns(TimeUp, match=r"time is up: stopped at step \d+ of 1000000 and saved in"):
         train(endless, tmp_path, bar=False)
     assert 0 < read(latest(tmp_path))[1]["step"] < 10**6
     last = (tmp_path / "log.jsonl").read_text().splitlines()[-1]
@@ -371,70 +381,42 @@ def test_time_limit(tmp_path: Path) -> None:
         train(replace(TINY, max_seconds=0.0, steps=1), bar=False)  # finished, if only just
 
 
-class SignalAt(Images):
-    """Data that send a signal to their own process before batch `at`."""
-
-    at, signum = 0, signal.SIGINT
-
-    def stream(self, batches: Any, **how: Any) -> Any:
-        for k, batch in enumerate(super().stream(batches, **how)):
-            if k == self.at:
-                os.kill(os.getpid(), self.signum)
-            yield batch
-
-
-def test_a_signal_on_the_last_step_comes_too_late(tmp_path: Path) -> None:
-    digits = load("digits")
-    data = SignalAt(digits.images, digits.labels, digits.classes)
-    SignalAt.at, SignalAt.signum = TINY.steps - 1, signal.SIGINT
-    assert not train(TINY, tmp_path / "late", data=data, bar=False).training
-    SignalAt.at = TINY.steps - 2
-    with pytest.raises(Stopped, match="SIGINT: stopped at step 5 of 6 and saved"):
-        train(TINY, tmp_path / "early", data=data, bar=False)
-    last = (tmp_path / "early" / "log.jsonl").read_text().splitlines()[-1]
-    assert json.loads(last) == {"step": 5, "stopped": "SIGINT"}
-
-
-def test_processes_agree_on_one_verdict() -> None:
+def test_processes_agree_on_one_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has its own clock and signals; the hardest wish holds, and is asked for seldom."""
-    asked = []
+    asked, now = [], 0.0
 
     class Two(World):
         def largest(self, number: int) -> int:
             asked.append(number)
             return max(number, others)
 
-    trainer = Trainer(replace(TINY, save_every=3), ONE, load("digits"))
-    trainer.world, clock = Two(0, 2, ONE.device), Clock(trainer)
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    config = replace(TINY, save_every=3, steps=100, log_every=50, save_seconds=10.0)
+    trainer = Trainer(config, ONE, load("digits"))
+    trainer.world, signals = Two(0, 2, ONE.device), []
+    council = Council(trainer, Clock(trainer), signals)
+    others = -(10**6)
 
-    def verdict(step: int, *signals: int) -> Verdict:
-        trainer.steps_done = step
-        return _verdict(trainer, clock, list(signals))
+    def verdict(step: int, seconds: float) -> Verdict:
+        nonlocal now
+        trainer.steps_done, now = step, seconds
+        return council.verdict()
 
-    others = Verdict.GO_ON
-    assert verdict(1, signal.SIGTERM) == Verdict.GO_ON  # not a step at which they ask
-    assert verdict(3, signal.SIGTERM) == Verdict.SAVE
-    assert not asked
-    assert verdict(2) == Verdict.GO_ON
-    assert verdict(2, signal.SIGTERM) == Verdict.STOP
-    for others in Verdict:
-        assert verdict(4) == others
-    assert verdict(6) == Verdict.STOP
-    clock.last_save -= 1000
-    others = Verdict.GO_ON
-    assert verdict(4) == Verdict.SAVE
-
-
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_signals_save_and_say_how_to_resume(tmp_path: Path, signum: int) -> None:
-    digits, before = load("digits"), signal.getsignal(signum)
-    data = SignalAt(digits.images, digits.labels, digits.classes)
-    SignalAt.at, SignalAt.signum = 2, signum
-    with pytest.raises(Stopped, match="--resume") as stop:
-        train(replace(TINY, steps=10**6), tmp_path, data=data, bar=False)
-    assert stop.value.signum == signum
-    assert signal.getsignal(signum) is before
-    assert read(latest(tmp_path))[1]["step"] == 3
+    assert verdict(1, 0.2) == Verdict.GO_ON
+    assert asked == [Verdict.GO_ON, -5]  # five steps of 0.2 seconds are one second
+    signals.append(signal.SIGTERM)
+    assert verdict(2, 0.4) == Verdict.GO_ON  # not a step at which they ask
+    assert verdict(3, 0.6) == Verdict.SAVE
+    assert verdict(5, 1.0) == Verdict.GO_ON
+    assert len(asked) == 2
+    assert verdict(6, 1.2) == Verdict.STOP
+    signals.clear()
+    for others in Verdict:  # the next question is soon: another one is slow
+        assert verdict(council.next, now + 0.1) == others
+        assert council.next == trainer.steps_done + 1
+    others = -(10**6)
+    assert verdict(council.next, 11.5) == Verdict.SAVE
+    assert verdict(100, now) == Verdict.STOP
 
 
 def test_it_learns() -> None:
@@ -460,8 +442,8 @@ def test_warmup_and_decay() -> None:
     ("text", "message"),
     [
         ("stepz = 3", "did you mean 'steps'"),
-        ("steps = 'many'", "steps must be a whole number of at least 1, got 'many'"),
-        ("steps = 1e999", "steps must be a whole number of at least 1, got inf"),
+        ("batch = 'many'", "batch must be a whole number of at least 1, got 'many'"),
+        ("steps = 1e999", r"steps must be a whole number in \[1, 999999999\], got inf"),
         ("ema = ('a',)", "ema must be a tuple, each a finite number in"),
         ("betas = 0.9", "betas must be a tuple of 2 entries"),
         ("validate_every = -1", "validate_every must be a whole number of at least 0"),
@@ -566,7 +548,7 @@ WRONG: dict[str, list[Any]] = {
     "variance": [*NO_TEXT, "beta", 0.1],
     "loss": [*NO_TEXT, "simpel", "hybrid"],
     "times": [*NO_TEXT, "late"],
-    "steps": [*NO_INT, 0],
+    "steps": [*NO_INT, 0, 10**9],
     "max_seconds": [v for v in NO_AMOUNT if v is not None],
     "batch": [*NO_INT, 0],
     "accumulate": [*NO_INT, 0, 3],

@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
@@ -21,25 +22,53 @@ from minidiff.data.download import DownloadError
 from minidiff.data.files import write_whole
 from minidiff.data.sets import NAMES, Folder, Images, load, to_uint8
 from minidiff.denoiser import Denoiser
-from minidiff.engine.checkpoint import available, load_pretrained, read_info, save_weights
+from minidiff.engine.checkpoint import (
+    available,
+    load_pretrained,
+    read_info,
+    save_weights,
+    states,
+)
 from minidiff.engine.config import make_config, read_config, read_overrides
-from minidiff.engine.distributed import World, processes
+from minidiff.engine.distributed import World, command, processes
+from minidiff.engine.failures import Failed, add_note, notes
 from minidiff.engine.generate import Sampling, generate
-from minidiff.engine.loop import Diverged
+from minidiff.engine.loop import Diverged, Stopped
 from minidiff.engine.loop import train as run_training
 
-EXPECTED = (Diverged, DownloadError, torch.OutOfMemoryError)  # errors that one sentence explains
+EXPECTED = (
+    Diverged,
+    DownloadError,
+    Failed,
+    torch.OutOfMemoryError,
+)  # errors that one sentence explains
 
 
 def train(args: Namespace) -> None:
     """Train the model of a config file, with the settings given after it."""
     config = make_config(read_overrides(args.settings), read_config(args.config))
     out = args.out or Path("runs") / Path(args.config).stem
-    run_training(config, out, resume=args.resume, device=args.device)
+    device = ["--device", args.device] if args.device else []
+    words = ["train", args.config, "--out", str(out), *device, *args.settings, "--resume"]
     if os.environ.get("RANK", "0") == "0":
-        step = int(max(out.glob("step-*.safetensors")).stem.removeprefix("step-"))
+        print(f"training for {config.steps} steps; everything is kept in {out}", flush=True)
+    again = f"to go on: {shlex.join([*command(), *words])}"
+    try:
+        run_training(config, out, resume=args.resume, device=args.device)
+    except Stopped as stop:
+        raise Stopped(f"{stop}; {again}", stop.signum) from None
+    except Exception as error:
+        if notes(error):  # on what is saved
+            add_note(error, again)
+        raise
+    if os.environ.get("RANK", "0") == "0":
+        step = max(states(out))
         print(f"{step} of {config.steps} steps are done; to draw with the result:")
-        print(f"python -m minidiff sample {out} --out samples.png")
+        few = ["--steps", str(config.T)] if config.T < 50 else []
+        words = ["sample", str(out), *few, "--out", "samples.png"]
+        print(shlex.join(["python", "-m", "minidiff", *words]))
+        if step < config.steps:
+            print(again)
 
 
 def sample(args: Namespace) -> None:

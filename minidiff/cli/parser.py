@@ -46,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return say(f"unknown argument {rest[0]} (see --help)", 2)
     try:
         from minidiff.cli import commands
+        from minidiff.engine.failures import notes
         from minidiff.engine.loop import Stopped
     except ModuleNotFoundError as error:
         return say(f"the package {error.name!r} is missing: pip install -r requirements.txt")
@@ -65,11 +66,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise
     except OSError as error:
         if error.strerror is None:  # not the system's own words, but a library's
-            return say(str(error))
+            return say("; ".join([str(error), *notes(error)]))
         where = f" {error.filename}" if error.filename else ""
-        return say(f"cannot read or write{where}: {error.strerror}")
+        said = f"cannot read or write{where}: {error.strerror}"
+        return say("; ".join([said, *notes(error)]))
     except (ValueError, ImportError, *commands.EXPECTED) as error:
-        return say(str(error))
+        return say("; ".join([str(error), *notes(error)]))
     return 0
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from minidiff.data.images import Device, Images, Which, picked
 from minidiff.data.layout import Layout
 from minidiff.data.pictures import Header, decode, header
+from minidiff.data.workers import leave_signals_to_main, signals_kept_back
 
 
 class Folder(torch.utils.data.Dataset[tuple[Tensor, int]]):
@@ -119,15 +120,41 @@ class Folder(torch.utils.data.Dataset[tuple[Tensor, int]]):
         """As `Images.stream`, with workers decoding ahead."""
         on_gpu = self.device is not None and torch.device(self.device).type == "cuda"
         loader = torch.utils.data.DataLoader(
-            self,
-            batch_sampler=batches,  # type: ignore[arg-type]
+            _Batches(self),
+            batch_size=None,  # what is asked for is a batch already
+            sampler=batches,
             num_workers=min(8, os.cpu_count() or 1),
+            worker_init_fn=leave_signals_to_main,
             pin_memory=on_gpu,
             generator=torch.Generator(),  # else it would draw from the run's own randomness
         )
-        for pixels, labels in loader:
+        with signals_kept_back():
+            loaded = iter(loader)
+        for batch in loaded:
+            if isinstance(batch, str):
+                raise ValueError(batch)
+            pixels, labels = batch
             some = Images(pixels, labels, self.classes).to(self.device)
             yield some.batch(range(len(some)), generator=generator, flip=flip)
+
+
+class _Batches(torch.utils.data.Dataset["list[Tensor] | str"]):
+    """What a worker does: a batch of a folder, or the sentence that says why there is none.
+
+    (An exception would come back as the text of its traceback.)
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+
+    def __getitem__(self, batch: Sequence[int]) -> list[Tensor] | str:
+        try:
+            some: list[Tensor] = torch.utils.data.default_collate(
+                [self.folder[int(i)] for i in batch]
+            )
+            return some
+        except (ValueError, OSError) as error:
+            return str(error)
 
 
 def _other_size(file: Path, size: Sequence[int], first: Sequence[int]) -> ValueError:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -31,6 +33,7 @@ from minidiff.unet.network import UNet, skeleton
 
 SHIPPED = Path(__file__).parent.parent / "weights"
 STEP_FILE = "step-{:09d}.safetensors"  # training states in a run folder; weights + optimizer + EMA
+STEP_NAME = re.compile(r"step-([0-9]{9})\.safetensors")
 
 
 def save_weights(
@@ -199,21 +202,32 @@ def check_start(name_or_path: str | Path) -> None:
         )
 
 
+def states(folder: str | Path) -> dict[int, Path]:
+    """The training states of a run folder by their steps, the oldest first.
+
+    A state's name is exactly that of STEP_FILE. Copies under other names (step-best) are the
+    user's: nothing here reads, counts or deletes them.
+    """
+    named = ((STEP_NAME.fullmatch(path.name), path) for path in Path(folder).glob("step-*"))
+    return dict(sorted((int(name[1]), path) for name, path in named if name))
+
+
 def latest(folder: str | Path) -> Path:
     """The newest intact training state of a run folder (a damaged newer one is passed over)."""
-    found = sorted(Path(folder).glob("step-*.safetensors"), reverse=True)
-    for path in found:
+    found = states(folder)
+    for step, path in reversed(found.items()):
         try:
-            read(path)
+            if (inside := read(path)[1].get("step", step)) != step:
+                raise CheckpointError(f"{path} is a copy of something else (its step is {inside})")
             return path
         except CheckpointError as error:
             warnings.warn(f"{error}: passed over", stacklevel=2)
     raise CheckpointError(
         f"{folder} holds {len(found)} checkpoints, and all are damaged"
         if found
-        else f"{folder} holds no checkpoint (step-*.safetensors); train one with "
-        f"python -m minidiff train CONFIG --out {folder}, or load a model that diffusers saved "
-        "with minidiff.compat.load_folder"
+        else f"{folder} holds no checkpoint ({STEP_FILE.format(100)} and so on); train one with "
+        f"python -m minidiff train CONFIG --out {shlex.quote(str(folder))}, or load a model that "
+        "diffusers saved with minidiff.compat.load_folder"
     )
 
 

@@ -59,7 +59,7 @@ class TrainConfig:
     times: Times = "stratified"  # how t is drawn; or "uniform", "loss-aware", "bound"
 
     # the optimisation
-    steps: Count = 3000
+    steps: Annotated[int, Range(1, 999_999_999)] = 3000
     max_seconds: Amount | None = None  # stop, with everything saved, after so long
     batch: Count = 128  # images in one step, over all processes and accumulated parts
     accumulate: Count = 1  # parts into which a process cuts its share of the batch to save memory
@@ -235,7 +235,12 @@ def read_overrides(arguments: Sequence[str]) -> dict[str, Any]:
 
 def make_model(config: TrainConfig, shape: Sequence[int], classes: int) -> Denoiser:
     """The untrained model for images of shape (C, H, W), with so many classes if conditional."""
-    channels, size, _ = shape
+    channels, size, width = shape
+    if size != width:
+        raise ValueError(
+            f"the U-Net is made for square images, and these are {size} high and {width} wide: "
+            "give a size, to which folders are cropped and resized"
+        )
     out = 2 * channels if config.variance in ("learned", "diagonal") else channels
     net = getattr(UNet, config.network)(
         size=size,

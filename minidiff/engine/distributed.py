@@ -15,7 +15,7 @@ Started plainly there is one process and nothing here does anything.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -48,6 +48,20 @@ class World:
         numbers = torch.tensor(number, device=self.device)
         dist.all_reduce(numbers, op=dist.ReduceOp.MAX)
         return int(numbers)
+
+    def main_does(self, work: Callable[[], object]) -> None:
+        """The main process works while the others wait; what it raises ends them all."""
+        failure: Exception | None = None
+        if self.main:
+            try:
+                work()
+            except Exception as error:
+                failure = error
+        failed = self.largest(int(failure is not None))
+        if failure is not None:
+            raise failure
+        if failed:
+            raise SystemExit(1)  # the main process has the words for it
 
     def gather(self, x: Tensor) -> Tensor:
         """The tensors of all processes, one after the other along the first dimension."""
@@ -87,6 +101,21 @@ def processes(device: str | torch.device | None = None) -> Iterator[World]:
         yield World(dist.get_rank(), size, local)
     finally:
         dist.destroy_process_group()
+
+
+def command() -> list[str]:
+    """The words that start `python -m minidiff` as this process was started, alone or with others.
+
+    >>> command()
+    ['python', '-m', 'minidiff']
+    """
+    size, here = (int(os.environ.get(k, "1")) for k in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    if size == 1:
+        return ["python", "-m", "minidiff"]
+    there = os.environ.get("MASTER_ADDR", "HOST")
+    nodes = [f"--nnodes={size // here}", "--rdzv_backend=c10d", f"--rdzv_endpoint={there}:29500"]
+    more = nodes if size > here else []
+    return ["torchrun", *more, f"--nproc_per_node={here}", "-m", "minidiff"]
 
 
 def usable(device: str | torch.device | None) -> torch.device:

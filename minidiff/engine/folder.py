@@ -2,29 +2,73 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import json
+import re
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
 from minidiff.data.files import write_whole
 from minidiff.engine import checkpoint
+from minidiff.engine.distributed import World
+from minidiff.engine.lock import locked
 from minidiff.engine.trainer import Trainer
 
+CONFIG = "config.json"
+# what `write_whole` leaves of one of a run's files if it is killed meanwhile
+LEFT_OVER = re.compile(r"\.(config\.json|log\.jsonl|step-\d{9}\.safetensors)\.\w+\.tmp")
 
-def open_folder(folder: Path, trainer: Trainer, resume: bool) -> None:
-    """Make the folder of a new run, or take up the newest intact state of an old one."""
-    # Never two runs in one folder.
-    states = list(folder.glob("step-*.safetensors")) if folder.is_dir() else []
-    if states and not resume:
-        raise ValueError(
-            f"{folder} already holds a run; add --resume to go on with it, or choose another folder"
+
+@contextlib.contextmanager
+def held(folder: Path | None, world: World, resume: bool) -> Iterator[None]:
+    """Within the block the folder belongs to this run, whose main process holds it for all.
+
+    It is made if need be. ValueError if another run holds it, if it is not empty of states and
+    nobody said `resume`, or if somebody did and there is no run.
+    """
+    with contextlib.ExitStack() as stack:
+        if folder is not None:
+            world.main_does(lambda: stack.enter_context(_held(folder, resume)))
+        yield
+
+
+@contextlib.contextmanager
+def _held(folder: Path, resume: bool) -> Iterator[None]:
+    if resume and not _holds_a_run(folder):
+        raise checkpoint.CheckpointError(
+            f"there is no run in {folder} to go on with{_meant(folder)}; to begin one, leave out "
+            "--resume"
         )
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(folder))
+            if checkpoint.states(folder) and not resume:
+                raise ValueError(
+                    f"{folder} already holds a run; add --resume to go on with it, or choose "
+                    "another folder"
+                )
+            for path in folder.glob(".*.tmp"):
+                if LEFT_OVER.fullmatch(path.name):
+                    path.unlink()
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        yield
 
+
+def take_up(trainer: Trainer, folder: Path, resume: bool) -> None:
+    """Give `trainer` the newest intact state in the folder, if there is any."""
     # Every process reads the same state.
+    states = checkpoint.states(folder)
     newest = checkpoint.latest(folder) if states else None
     if newest:
         trainer.load(newest)
+    elif resume and trainer.world.main:
+        warnings.warn(f"no state had been saved in {folder}: beginning at step 0", stacklevel=3)
     found = trainer.world.gather(torch.tensor([trainer.steps_done], device=trainer.world.device))
     if len(set(found.tolist())) > 1:
         raise checkpoint.CheckpointError(
@@ -33,32 +77,30 @@ def open_folder(folder: Path, trainer: Trainer, resume: bool) -> None:
         )
 
     # One of them tidies up and writes the settings down.
-    if not trainer.world.main:
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for left_over in folder.glob(".*.tmp"):  # of a run that was killed while writing
-            left_over.unlink()
-        for state in states:  # what was passed over is damaged
-            if newest and state.name > newest.name:
-                state.rename(state.with_suffix(".damaged"))
-        text = json.dumps(trainer.config.state(), indent=1) + "\n"
-        write_whole(folder / "config.json", text.encode())
-    except OSError as error:
-        raise checkpoint.CheckpointError(
-            f"cannot write into {folder}: {error.strerror}; choose another --out folder"
-        ) from error
+    def write() -> None:
+        try:
+            for step, state in states.items():  # what was passed over is damaged
+                if step > trainer.steps_done:
+                    state.rename(state.with_suffix(".damaged"))
+            text = json.dumps(trainer.config.state(), indent=1) + "\n"
+            write_whole(folder / CONFIG, text.encode())
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+
+    trainer.world.main_does(write)
 
 
-def save(trainer: Trainer, folder: Path) -> None:
-    """Write the state of a run (all processes call this) and delete the oldest ones."""
+def save(trainer: Trainer, folder: Path, writes: bool | None = None) -> None:
+    """Write the state of a run (all processes call this) and delete the oldest ones.
+
+    `writes` says whether this process is the one to do it, by default the main one.
+    """
     tensors, info = trainer.state()
-    if not trainer.world.main:
+    if not (trainer.world.main if writes is None else writes):
         return
-    written = folder / checkpoint.STEP_FILE.format(info["step"])
-    checkpoint.write(written, tensors, info)
+    checkpoint.write(folder / checkpoint.STEP_FILE.format(info["step"]), tensors, info)
     # Only older states make room. A newer one belongs to a damaged or another future.
-    older = sorted(p for p in folder.glob("step-*.safetensors") if p.name < written.name)
+    older = [path for step, path in checkpoint.states(folder).items() if step < info["step"]]
     for state in older[: max(0, len(older) - (trainer.config.keep - 1))]:
         state.unlink(missing_ok=True)
 
@@ -70,3 +112,21 @@ def save_picture(trainer: Trainer, folder: Path) -> None:
         from minidiff.plots import save_image
 
         save_image(x, folder / f"samples-{trainer.steps_done:09d}.png", scale=2)
+
+
+def _holds_a_run(folder: Path) -> bool:
+    return (folder / CONFIG).is_file() or bool(checkpoint.states(folder))
+
+
+def _meant(folder: Path) -> str:
+    """The run beside the folder whose name looks like its own."""
+    beside = folder.parent.iterdir() if folder.parent.is_dir() else ()
+    runs = [path.name for path in beside if path.is_dir() and _holds_a_run(path)]
+    close = difflib.get_close_matches(folder.name, runs, n=1)
+    return f" (did you mean {folder.with_name(close[0])}?)" if close else ""
+
+
+def _unwritable(folder: Path, error: OSError) -> checkpoint.CheckpointError:
+    return checkpoint.CheckpointError(
+        f"cannot write into {folder}: {error.strerror}; choose another --out folder"
+    )

@@ -10,21 +10,27 @@ import warnings
 from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 
 from minidiff.data.sets import NAMES, Folder, Images, load, splits
+from minidiff.data.workers import signals_kept_back
 from minidiff.denoiser import Denoiser
+from minidiff.engine.checkpoint import CheckpointError, states
 from minidiff.engine.config import TrainConfig
-from minidiff.engine.distributed import processes
-from minidiff.engine.folder import open_folder, save, save_picture
+from minidiff.engine.distributed import World, processes
+from minidiff.engine.failures import Failed, add_note, in_words, notes, others_are_gone
+from minidiff.engine.folder import held, save, save_picture, take_up
 from minidiff.engine.runlog import RunLog
+from minidiff.engine.signals import noted
 from minidiff.engine.speed import Clock
 from minidiff.engine.trainer import Trainer
 
 BAD_STEPS = 20  # a report that finds so many skipped steps in a row, up to now, ends the run
+ASK = 1.0  # seconds, about, between two questions of several processes to one another
+PATIENCE = 2.0  # seconds that the other processes give the main one to save
+_one_at_a_time = threading.Lock()
 
 
 class Verdict(IntEnum):
@@ -69,7 +75,9 @@ def train(
     replace what the config names. Under torchrun all processes call this alike.
 
     A run that ends before its last step says so: with the warning `TimeUp` after `max_seconds`,
-    with the exception `Stopped` after a signal.
+    with the exception `Stopped` after a signal (SIGINT, SIGTERM, SIGHUP; a second one ends it at
+    once), with `Diverged` after many bad steps. Whatever else goes wrong, the state of the last
+    whole step is saved first, and a note at the exception says so; `Failed` puts it into words.
 
     >>> model = train(TrainConfig(steps=2, batch=4), bar=False)
     >>> model.training
@@ -77,19 +85,32 @@ def train(
     """
     c = config or TrainConfig()
     folder = Path(out) if out is not None else None
-    with processes(device) as world, _own_randomness(world.device):
+    with (
+        processes(device) as world,
+        _own_randomness(world.device),
+        _failures_in_words(c, world),
+        held(folder, world, resume),
+    ):
         # The data, the model, and what an earlier run has left.
         images = data if data is not None else load(c.data, "train", world.device, size=c.size)
         trainer = Trainer(c, world, images, model)
         if folder:
-            open_folder(folder, trainer, resume)
+            take_up(trainer, folder, resume)
         looks = world.main or c.fsdp  # with FSDP2 the network needs every process
         held_out = _held_out(c, world.device) if data is None and looks else None
 
-        log = RunLog(folder, c.steps, trainer.steps_done, bar, world.main)
+        with signals_kept_back():  # the bar may start a helper process
+            log = RunLog(folder, c.steps, trainer.steps_done, bar, world.main)
         clock = Clock(trainer)
         batches = trainer.batches()
-        with contextlib.closing(log), _signals(folder) as signals:
+        if c.compile and trainer.steps_done < c.steps:
+            log.say("compiling the network: the first step takes a minute or so")
+        with (
+            contextlib.closing(log),
+            noted(folder is not None) as signals,
+            _rescue(trainer, folder),
+        ):
+            council = Council(trainer, clock, signals)
             while trainer.steps_done < c.steps:
                 # Learn: one step of Ho et al. 2020, algorithm 1.
                 trainer.step(batches)
@@ -112,7 +133,7 @@ def train(
                         save_picture(trainer, folder)
 
                 # Go on, save, or stop: all processes do the same.
-                verdict = _verdict(trainer, clock, signals)
+                verdict = council.verdict()
                 if folder and verdict >= Verdict.SAVE:
                     with clock.aside():
                         save(trainer, folder)
@@ -126,19 +147,39 @@ def train(
         return trainer.model.eval()
 
 
-def _verdict(trainer: Trainer, clock: Clock, signals: list[int]) -> Verdict:
-    """What all processes do now. Their steps are the same; their clocks and signals are not."""
-    c, n = trainer.config, trainer.steps_done
-    if n == c.steps:
-        return Verdict.STOP
-    planned = Verdict.SAVE if n % c.save_every == 0 else Verdict.GO_ON
-    if trainer.world.size > 1 and n % c.log_every:  # asking the others at every step would cost
-        return planned
-    if signals or clock.late(c.max_seconds):
-        wish = Verdict.STOP
-    else:
-        wish = Verdict.SAVE if clock.save_due(c.save_seconds) else Verdict.GO_ON
-    return max(planned, Verdict(trainer.world.largest(wish)))
+class Council:
+    """What all processes do after a step. Their steps are the same; their clocks and signals not.
+
+    To ask one another at every step would cost, and never to ask would lose a run whose steps are
+    slow to those who wait half a minute from SIGTERM to SIGKILL. So they ask about once a second,
+    and agree each time on how many steps that is.
+    """
+
+    def __init__(self, trainer: Trainer, clock: Clock, signals: list[int]) -> None:
+        self.trainer, self.clock, self.signals = trainer, clock, signals
+        self.asked, self.when = trainer.steps_done, time.monotonic()
+        self.next = self.asked + 1
+
+    def verdict(self) -> Verdict:
+        """Save what was planned; stop, or save, as soon as one of them has a reason to."""
+        c, n, world = self.trainer.config, self.trainer.steps_done, self.trainer.world
+        if n == c.steps:
+            return Verdict.STOP
+        planned = Verdict.SAVE if n % c.save_every == 0 else Verdict.GO_ON
+        if world.size > 1 and n < self.next:
+            return planned
+        if self.signals or self.clock.late(c.max_seconds):
+            wish = Verdict.STOP
+        else:
+            wish = Verdict.SAVE if self.clock.save_due(c.save_seconds) else Verdict.GO_ON
+        agreed = Verdict(world.largest(wish))
+        if world.size > 1:
+            now = time.monotonic()
+            a_step = (now - self.when) / (n - self.asked)
+            steps = min(c.log_every, int(ASK / max(a_step, 1e-6)))
+            self.asked, self.when = n, now
+            self.next = n + max(1, -world.largest(-steps))  # of the slowest process
+        return max(planned, agreed)
 
 
 def _say_why(signum: int, trainer: Trainer, folder: Path | None, log: RunLog) -> None:
@@ -146,9 +187,7 @@ def _say_why(signum: int, trainer: Trainer, folder: Path | None, log: RunLog) ->
     n, steps = trainer.steps_done, trainer.config.steps
     why = signal.Signals(signum).name if signum else "the time is up"
     log.write(n, {"stopped": why})
-    done = f"{why}: stopped at step {n} of {steps}"
-    if folder:
-        done += f" and saved; repeat the command with --resume to go on (in {folder})"
+    done = f"{why}: stopped at step {n} of {steps}" + (f" and saved in {folder}" if folder else "")
     if signum:
         raise Stopped(done, signum)
     if trainer.world.main:
@@ -165,8 +204,7 @@ def _held_out(c: TrainConfig, device: torch.device) -> Images | Folder | None:
 
 def _stop_if_diverged(report: dict[str, Any], n: int, folder: Path | None) -> None:
     if report["skipped_in_a_row"] >= BAD_STEPS:
-        saved = folder and any(folder.glob("step-*.safetensors"))
-        kept = f"; the last good state is in {folder}" if saved else ""
+        kept = f"; the last good state is in {folder}" if folder and states(folder) else ""
         raise Diverged(
             f"the loss or its gradient was NaN or infinite in the last "
             f"{report['skipped_in_a_row']} steps before step {n}, and the run was stopped{kept} "
@@ -175,35 +213,63 @@ def _stop_if_diverged(report: dict[str, Any], n: int, folder: Path | None) -> No
 
 
 @contextlib.contextmanager
-def _signals(folder: Path | None) -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM let the step end and the state be saved; a second one acts at once."""
-    seen: list[int] = []
-    if folder is None or threading.current_thread() is not threading.main_thread():
-        yield seen
-        return
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+def _rescue(trainer: Trainer, folder: Path | None) -> Iterator[None]:
+    """Whatever ends the loop, the state of the last whole step is on the disk.
 
-    def note(signum: int, _: FrameType | None) -> None:
-        seen.append(signum)
-        signal.signal(signum, before[signal.Signals(signum)])
-
-    for s in before:
-        signal.signal(s, note)
+    A step changes weights in its last lines only, so one that fails has changed none. (Losses that
+    `loss-aware` has seen in its earlier parts will be seen again.) Of several processes each can
+    write the state, should the main one have died; FSDP2 needs all of them and saves nothing.
+    """
     try:
-        yield seen
-    finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)
+        yield
+    except Exception as error:
+        if folder and not isinstance(error, Diverged):
+            n, size = trainer.steps_done, trainer.world.size
+            # A saving that has failed is not tried again.
+            able = n and not isinstance(error, CheckpointError)
+            able = able and not (size > 1 and trainer.config.fsdp)
+            if others_are_gone(error, size) and not trainer.world.main:
+                time.sleep(PATIENCE)
+            if able and n not in states(folder):
+                with contextlib.suppress(Exception):  # the first error is the one to be told
+                    save(trainer, folder, writes=True)
+            if saved := max(states(folder), default=0):
+                add_note(error, f"step {saved} of {trainer.config.steps} is saved in {folder}")
+        raise
+
+
+@contextlib.contextmanager
+def _failures_in_words(c: TrainConfig, world: World) -> Iterator[None]:
+    """The one boundary to what others' code says when it fails."""
+    try:
+        yield
+    except Exception as error:
+        if sentence := in_words(error, c, world.size):
+            failed = Failed(sentence)
+            for note in notes(error):
+                add_note(failed, note)
+            raise failed from error
+        raise
 
 
 @contextlib.contextmanager
 def _own_randomness(device: torch.device) -> Iterator[None]:
-    """Leave the caller's random state and settings as they were."""
+    """Leave the caller's random state and settings as they were.
+
+    Dropout draws from the one random state that PyTorch has, so that two runs in one process would
+    disturb each other.
+    """
+    if not _one_at_a_time.acquire(blocking=False):
+        raise RuntimeError(
+            "another thread of this process is training, and both would draw from PyTorch's one "
+            "random state: start a second process instead"
+        )
     cuda = [device] if device.type == "cuda" else []
     benchmark = torch.backends.cudnn.benchmark
-    with torch.random.fork_rng(devices=cuda):
-        torch.backends.cudnn.benchmark = True  # the shapes are always the same
-        try:
+    try:
+        with torch.random.fork_rng(devices=cuda):
+            torch.backends.cudnn.benchmark = True  # the shapes are always the same
             yield
-        finally:
-            torch.backends.cudnn.benchmark = benchmark
+    finally:
+        torch.backends.cudnn.benchmark = benchmark
+        _one_at_a_time.release()

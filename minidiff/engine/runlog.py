@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +91,15 @@ class RunLog:
         self.board: Any = None
         if self.path:
             self._forget_after(start)
-            try:
+            with self._board_may_fail():
                 from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                pass  # TensorBoard is a pleasure, not a need
-            else:
+
                 self.board = SummaryWriter(str(self.path.parent), purge_step=start)
+
+    def say(self, sentence: str) -> None:
+        """A line above the bar; nothing where there is no bar."""
+        if not self.bar.disable:
+            self.bar.write(sentence, file=sys.stderr)
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         """Add a line {"step": …, …}."""
@@ -102,15 +108,33 @@ class RunLog:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, **clean}) + "\n")
         if self.board:
-            for name, value in values.items():
-                if isinstance(value, (int, float)):
-                    self.board.add_scalar(name, value, step)
+            with self._board_may_fail():
+                for name, value in values.items():
+                    if isinstance(value, (int, float)):
+                        self.board.add_scalar(name, value, step)
 
     def close(self) -> None:
         """End the bar and TensorBoard's file."""
         self.bar.close()
         if self.board:
-            self.board.close()
+            with self._board_may_fail():
+                self.board.close()
+
+    @contextlib.contextmanager
+    def _board_may_fail(self) -> Iterator[None]:
+        """TensorBoard is a pleasure, not a need: the run goes on without it, in whatever way it
+        fails (not installed, at odds with its protobuf, on a full disk)."""
+        try:
+            yield
+        except Exception as error:
+            self.board = None
+            if not isinstance(error, ModuleNotFoundError):
+                first = str(error).strip().partition("\n")[0]
+                warnings.warn(
+                    f"TensorBoard is of no use here ({type(error).__name__}: {first}); the run "
+                    "goes on without it",
+                    stacklevel=5,
+                )
 
     def _forget_after(self, step: int) -> None:
         """Drop the lines of steps that a resumed run will do again."""

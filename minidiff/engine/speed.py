@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -60,7 +61,8 @@ class Clock:
     def speed(self, n: int) -> dict[str, float]:
         """Since the last report; MFU is the share of the bf16 peak measured at the start."""
         now = time.monotonic()
-        rate = (n - self.reported) * self.batch / (now - self.last_report)
+        passed = now - self.last_report  # nothing, if a step is shorter than the clock's tick
+        rate = (n - self.reported) * self.batch / passed if passed > 0 else math.nan
         self.last_report, self.reported = now, n
         mfu = {"mfu": rate * self.flops / self.peak} if self.peak else {}
         return {"images_per_second": rate, "seconds": now - self.start, **mfu}

@@ -26,6 +26,7 @@ from minidiff.engine.distributed import World, copies, fill, shards, whole
 from minidiff.engine.ema import EMA
 from minidiff.engine.guard import step_unless
 from minidiff.engine.order import data_order, mix
+from minidiff.engine.resume import check_same_run, describe_run
 from minidiff.engine.runlog import Meter
 from minidiff.losses import loss_gamma, loss_hybrid, loss_simple, loss_vlb
 from minidiff.samplers import ddim
@@ -101,6 +102,7 @@ class Trainer:
 
         self.generator = torch.Generator(device)
         self.meter = Meter(self.model.schedule, device)
+        self.about = describe_run(self.model, c, data)
 
     def step(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
         """One step of Ho et al.'s algorithm 1, with Adam, and the moving average after it."""
@@ -182,10 +184,12 @@ class Trainer:
     def validate(self, held_out: Images | Folder, n: int = 1024) -> dict[str, float]:
         """Loss and bound (bits/dim, estimated from one t for each image) on held-out images.
 
-        Images, t and noise are the same at every call, so that the numbers can be compared. The
-        images are spread over the whole set, since a folder is sorted by class.
+        Images, t and noise are the same at every call, so that the numbers can be compared. The n
+        images are chosen at random, since every order means something: a folder's its classes.
         """
         n = min(n, len(held_out))
+        dice = torch.Generator().manual_seed(self.config.seed)
+        chosen = torch.randperm(len(held_out), generator=dice)[:n].sort().values.tolist()
         generator = torch.Generator(self.world.device).manual_seed(self.config.seed)
         t, _ = StratifiedTimes(self.model.schedule.T).sample(
             n, device=self.world.device, generator=generator
@@ -193,8 +197,7 @@ class Trainer:
         loss, bits = 0.0, 0.0
         with self.averaged() as model:
             for first in range(0, n, 256):
-                chosen = [i * len(held_out) // n for i in range(first, min(first + 256, n))]
-                x0, labels = held_out.batch(chosen)
+                x0, labels = held_out.batch(chosen[first : first + 256])
                 cond = {"labels": labels} if self.labelled else {}
                 ts = t[first : first + 256]
                 loss += loss_simple(model, x0, ts, generator=generator, **cond).sum().item()
@@ -223,12 +226,7 @@ class Trainer:
         if isinstance(self.times, LossAwareTimes):
             tensors |= {f"times/{k}": v for k, v in self.times.state_dict().items()}
         tensors["skipped"] = self.meter.skipped
-        info = {
-            **checkpoint.describe(self.model),
-            "step": self.steps_done,
-            "config": self.config.state(),
-            "scaler": self.scaler.state_dict(),
-        }
+        info = {**self.about, "step": self.steps_done, "scaler": self.scaler.state_dict()}
         return {k: whole(v) for k, v in tensors.items()}, info
 
     @torch.no_grad()
@@ -241,12 +239,7 @@ class Trainer:
         net = part("net/")
         checkpoint.check_architecture(self.net, net, path)
         checkpoint.check_moments(self.net, tensors, path)
-        for name, mine in checkpoint.describe(self.model).items():
-            if name != "network" and info[name] != mine:
-                raise checkpoint.CheckpointError(
-                    f"{path} was trained with {name} = {info[name]}, this run has {mine}: resume "
-                    "with the old setting, or start anew in another folder"
-                )
+        check_same_run(info, self.about, path)
 
         # The weights and their averages.
         for name, value in self.net.state_dict().items():

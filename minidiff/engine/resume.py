@@ -1,0 +1,83 @@
+"""Chapter 6: is a state of this run? The network and the process decide, the rest is told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+from minidiff.data.images import to_uint8
+from minidiff.data.sets import Folder, Images
+from minidiff.denoiser import Denoiser
+from minidiff.engine.checkpoint import CheckpointError, Info, describe
+from minidiff.engine.config import TrainConfig
+
+# settings that decide when a run stops, on what it runs and what it tells, but not what it computes
+FREE = (
+    *("max_seconds", "compile", "fsdp", "log_every", "save_every", "save_seconds", "keep"),
+    *("sample_every", "validate_every"),
+)
+
+
+class Changed(UserWarning):
+    """A run goes on with other settings, or other images, than it had."""
+
+
+def describe_run(model: Denoiser, config: TrainConfig, data: Images | Folder) -> Info:
+    """What makes a run this run, as JSON: the network, the process, every setting, the images."""
+    few = data.batch([i * len(data) // 16 for i in range(16)])[0]
+    about = {
+        **describe(model),
+        "config": config.state(),
+        "data": {
+            "shape": tuple(data.shape),
+            "classes": data.classes,
+            "number": len(data),
+            "sixteen": hashlib.sha256(to_uint8(few).cpu().numpy().tobytes()).hexdigest(),
+        },
+    }
+    found: Info = json.loads(json.dumps(about))  # tuples become lists, as in a file
+    return found
+
+
+def check_same_run(saved: Info, mine: Info, path: Path) -> None:
+    """Refuse the state of another network, process or kind of image; warn of other settings."""
+    config, data = mine["config"], mine["data"]
+    old_data: Any = saved.get("data", data)  # which the first versions did not write down
+    fixed = {k: v for k, v in mine.items() if k not in ("config", "data")}
+    kind = {"shape": data["shape"]}
+    if config["conditional"]:
+        kind["classes"] = data["classes"]
+    different = _differences(saved, fixed)
+    different += _differences(saved["config"], {"ema": config["ema"]})
+    different += _differences(old_data, kind, "data")
+    if different:
+        name, old, new = different[0]
+        raise CheckpointError(
+            f"{path} was trained with {name} = {old}, this run has {new}: resume with the old "
+            "setting, or start anew in another folder"
+        )
+    changed = _differences(saved["config"], {k: v for k, v in config.items() if k not in FREE})
+    told = [f"{name} = {new} (was {old})" for name, old, new in changed]
+    if old_data["number"] != data["number"]:
+        told.append(f"{data['number']} images (were {old_data['number']})")
+    elif old_data != data:
+        told.append("other images or classes")
+    if told:
+        warnings.warn(f"the run in {path.parent} goes on with {', '.join(told)}", Changed, 5)
+
+
+def _differences(old: Any, new: Any, name: str = "") -> list[tuple[str, Any, Any]]:
+    """The entries of `new` that are others in `old`: their names, the old value, the new one."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        dot = f"{name}." if name else ""
+        pairs = [(f"{dot}{key}", old[key], value) for key, value in new.items() if key in old]
+        return [found for key, a, b in pairs for found in _differences(a, b, key)]
+    return [] if old == new else [(name, _short(old), _short(new))]
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
