@@ -127,16 +127,24 @@ def _parser() -> argparse.ArgumentParser:
         "--scale", type=_count, default=2, help="enlargement of the picture (default: 2)"
     )
 
-    p = command("evaluate", "Fréchet distance, KID, precision, recall of samples")
+    p = command(
+        "evaluate",
+        "Fréchet distance, KID, precision, recall of samples",
+        "--data may also be an .npz of mu and sigma, as pytorch-fid and clean-fid write them.",
+    )
     _source(p)
     _sampling(p, n=10_000)
     _data(p, split="train")
-    p.add_argument("--extractor", default="auto", help="inception2048, inception768, or classifier")
+    p.add_argument(
+        "--extractor",
+        default="auto",
+        help="inception2048 (FID), inception768 (FID-768), or classifier",
+    )
 
     p = command("nll", "bits per dimension of held-out images")
     _source(p)
     _data(p, split="test")
-    p.add_argument("--n", type=_count, default=1000, help="number of images (default: 1000)")
+    _number(p, 1000)
     p.add_argument(
         "--method", choices=("vlb", "ode"), default="vlb", help="the bound, or the exact ODE"
     )
@@ -176,6 +184,11 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _number(p: argparse.ArgumentParser, n: int) -> None:
+    text = f"number of images (default: {n}); -n, for torchrun has options that begin with --n"
+    p.add_argument("-n", "--n", type=_count, default=n, metavar="N", help=text)
+
+
 def _source(p: argparse.ArgumentParser) -> None:
     p.add_argument("source", help="a shipped name, a run folder, a file, or owner/model of the hub")
 
@@ -191,9 +204,12 @@ def _data(p: argparse.ArgumentParser, split: str) -> None:
 
 
 def _sampling(p: argparse.ArgumentParser, n: int) -> None:
-    p.add_argument("--n", type=_count, default=n, help=f"number of images (default: {n})")
+    _number(p, n)
     p.add_argument(
-        "--steps", type=_count, default=50, help="network calls for one image (default: 50)"
+        "--steps",
+        type=_count,
+        default=50,
+        help="of the sampler (default: 50), one network call each; two with heun, four with rk4",
     )
     p.add_argument("--spacing", choices=SPACINGS, default="linear", help="of the steps in 1..T")
     p.add_argument(
