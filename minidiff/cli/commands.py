@@ -17,11 +17,11 @@ from torch import Tensor
 
 from minidiff.bound import bits_per_dim
 from minidiff.cli.judge import NEAREST, Judge, resized
-from minidiff.cli.outputs import ANIMATIONS, KINDS, Output, check_target
+from minidiff.cli.outputs import ANIMATIONS, Output, check_target, kind_of
 from minidiff.cli.progress import counted, enough_memory
 from minidiff.data.download import DownloadError
 from minidiff.data.files import write_whole
-from minidiff.data.sets import NAMES, Folder, Images, load, to_uint8
+from minidiff.data.sets import NAMES, Folder, Images, check_source, load, to_uint8
 from minidiff.denoiser import Denoiser
 from minidiff.engine.checkpoint import available, load_pretrained, read_info, save_weights
 from minidiff.engine.config import make_config, read_config, read_overrides
@@ -50,9 +50,7 @@ def train(args: Namespace) -> None:
 
 def sample(args: Namespace) -> None:
     """Draw images; the name of `--out` decides in which form."""
-    kind = args.out.suffix.lower()
-    if kind not in KINDS:
-        raise ValueError(f"--out must end in .png, .npz, .gif or .webp or be a folder: {args.out}")
+    kind = kind_of(args.out)
     with _model(args) as (model, world), enough_memory(args.batch):
         if kind in ANIMATIONS:
             if world.main:
@@ -182,12 +180,14 @@ def _model(args: Namespace) -> Iterator[tuple[Denoiser, World]]:
 def _data(args: Namespace, model: Denoiser, world: World) -> tuple[Images | Folder, dict[str, Any]]:
     """The data set that was asked for, its images as large as the model's, and what that took."""
     shape = _shape(model)
-    size = None if args.data in NAMES else shape[1]
-    data: Images | Folder = load(args.data, args.split, world.device, size=size)
+    data: Images | Folder
     note = ""
-    if isinstance(data, Folder):
+    if args.data not in NAMES:
+        check_source(args.data)
+        data = Folder(Path(args.data).expanduser(), args.split, shape[1], world.device)
         note = resized(data)
-    elif data.shape[1] < shape[1]:  # it was trained on images with a margin
+    elif (data := load(args.data, args.split, world.device)).shape[1] < shape[1]:
+        # it was trained on images with a margin
         before = "x".join(map(str, data.shape[1:]))
         data = load(args.data, args.split, world.device, size=shape[1])
         note = f"all {len(data)} images were padded from {before} to {shape[1]}x{shape[2]}"

@@ -14,7 +14,20 @@ from minidiff.data.files import write_whole
 from minidiff.data.images import from_uint8
 
 ANIMATIONS = (".gif", ".webp")
-KINDS = (".png", ".npz", *ANIMATIONS, "")
+FILES = (".png", ".npz", *ANIMATIONS)
+
+
+def kind_of(path: Path) -> str:
+    """The ending of the file that is meant, "" for a folder; a folder's name may have dots."""
+    kind = path.suffix.lower()
+    if path.is_dir():
+        return ""
+    if kind not in FILES and kind[1:2].isalpha():
+        raise ValueError(
+            f"--out must end in .png, .npz, .gif or .webp or be a folder: {path} (a folder whose "
+            f"name ends in {path.suffix} has to be there already)"
+        )
+    return kind if kind in FILES else ""
 
 
 def check_target(path: Path) -> None:
@@ -34,7 +47,7 @@ class Output:
     """
 
     def __init__(self, path: Path, n: int, shape: tuple[int, int, int], scale: int) -> None:
-        self.path, self.kind, self.n, self.scale = path, path.suffix.lower(), n, scale
+        self.path, self.kind, self.n, self.scale = path, kind_of(path), n, scale
         self.done = 0
         c, h, w = shape
         if self.kind:
@@ -47,7 +60,8 @@ class Output:
                 ) from error
             return
         path.mkdir(parents=True, exist_ok=True)
-        others = {p.name for p in path.iterdir()} - {self._name(i) for i in range(n)}
+        there = {p.name for p in path.iterdir() if not p.name.startswith(".")}
+        others = there - {self._name(i) for i in range(n)}
         if others:
             raise ValueError(
                 f"{path} holds {len(others)} other files ({min(others)} is one), among which the "
@@ -69,7 +83,7 @@ class Output:
         for image in pixels:
             file = io.BytesIO()
             Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(file, "png")
-            write_whole(self.path / self._name(self.done), file.getvalue())
+            write_whole(self.path / self._name(self.done), file.getvalue(), flush=False)
             self.done += 1
 
     def __enter__(self) -> Output:

@@ -7,8 +7,11 @@ import os
 from pathlib import Path
 
 
-def write_whole(path: str | Path, content: bytes) -> None:
+def write_whole(path: str | Path, content: bytes, *, flush: bool = True) -> None:
     """Write under a temporary name, flush to the disk, rename; the folder is made if need be.
+
+    flush=False is for thousands of small files that could be made again: whole after a crash of
+    this program, but not of the machine.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -23,13 +26,14 @@ def write_whole(path: str | Path, content: bytes) -> None:
         with open(temporary, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if flush:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:  # an impatient second Ctrl-C, too
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    if os.name == "posix":  # the rename itself must reach the disk
+    if flush and os.name == "posix":  # the rename itself must reach the disk
         with contextlib.suppress(OSError):  # some file systems can't flush a folder
             handle = os.open(path.parent, os.O_RDONLY)
             try:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +10,6 @@ import torch
 from torch import Tensor
 
 from minidiff.data.files import write_whole
-
-_UNREADABLE = (ValueError, EOFError, AttributeError, TypeError, NotImplementedError,
-               zipfile.BadZipFile, zlib.error)  # fmt: skip
 
 
 class FrechetStats:
@@ -84,11 +79,12 @@ class FrechetStats:
         """
         import numpy as np
 
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                found = {k: np.asarray(file[k]) for k in ("mu", "sigma", "n") if k in file}
-        except _UNREADABLE as error:
-            raise ValueError(f"{path} is no .npz of plain numbers: {error}") from error
+        with open(path, "rb") as handle:
+            try:
+                with np.load(handle, allow_pickle=False) as file:
+                    found = {k: np.asarray(file[k]) for k in ("mu", "sigma", "n") if k in file}
+            except Exception as error:  # zipfile raises many kinds on damaged files
+                raise ValueError(f"{path} is no .npz of plain numbers: {error}") from error
         if missing := {"mu", "sigma"} - set(found):
             raise ValueError(
                 f"{path} has no {' and no '.join(sorted(missing))}: the mean and the covariance of "
@@ -103,7 +99,8 @@ class FrechetStats:
                 f"{path} must have mu (D,) and sigma (D, D), got {tuple(mean.shape)} and "
                 f"{tuple(cov.shape)}"
             )
-        if not (mean.isfinite().all() and torch.allclose(cov, cov.T, 1e-4, 1e-6)):
+        finite = mean.isfinite().all() and cov.isfinite().all()
+        if not finite or not torch.allclose(cov, cov.T, 1e-4, 1e-6):
             raise ValueError(f"{path} must have finite numbers and a symmetric sigma")
         stats = cls()
         if n is not None and (n.ndim or n.dtype.kind not in "iu" or n < 2):

@@ -66,13 +66,11 @@ def _some(n: int, m: int, generator: torch.Generator | None, device: torch.devic
     return torch.randperm(n, generator=generator, device=where)[:m].to(device)
 
 
-def inception_score(
-    probs: Tensor, splits: int = 10, *, generator: torch.Generator | None = None
-) -> Estimate:
+def inception_score(probs: Tensor, splits: int = 10) -> Estimate:
     """Salimans et al. 2016: exp of the mean KL(p(y|x) || p(y)), over `splits` parts of the samples.
 
-    `probs` (N, K) are class probabilities. 1 is the worst, K the best. The parts are drawn at
-    random: cut in order, samples that come class by class would score as if each part were all.
+    `probs` (N, K) are class probabilities. 1 is the worst, K the best. The parts follow one another
+    as in the authors' program, so shuffle samples that come class by class, as `compare` does.
 
     >>> inception_score(torch.eye(4).repeat(5, 1), splits=1).mean
     4.0
@@ -82,8 +80,7 @@ def inception_score(
     if probs.ndim != 2 or not ((probs >= 0).all() and (probs.sum(1) - 1).abs().max() <= 1e-3):
         raise ValueError("probs must be (N, K), each row of sum 1 (of logits take softmax(1))")
     scores = []
-    order = _some(len(probs), len(probs), generator, probs.device)
-    for p in probs.double()[order].tensor_split(splits):
+    for p in probs.double().tensor_split(splits):
         kl = torch.xlogy(p, p).sum(1) - torch.xlogy(p, p.mean(0)).sum(1)
         scores.append(kl.mean().exp())
     s = torch.stack(scores)
@@ -176,7 +173,8 @@ def compare(
         result |= {f"KID ({extractor.name})": mmd.mean, f"KID ({extractor.name}) std": mmd.std}
         result |= {**near._asdict(), "k": k}
     if probs is not None:
-        score = inception_score(probs, min(10, len(probs)), generator=generator)
+        shuffled = probs[_some(len(probs), len(probs), generator, probs.device)]
+        score = inception_score(shuffled, max(1, min(10, len(probs) // 10)))
         result |= {extractor.score_name: score.mean, f"{extractor.score_name} std": score.std}
     return result
 
