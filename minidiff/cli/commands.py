@@ -94,7 +94,9 @@ def nll(args: Namespace) -> None:
             check_target(args.json)
         held_out, notes = _data(args, model, world)
         # Not the first n: a folder comes class by class, and MNIST's first half is the easier one.
-        order = torch.randperm(len(held_out), generator=torch.Generator().manual_seed(args.seed))
+        order = torch.randperm(
+            len(held_out), generator=torch.Generator().manual_seed(args.seed % 2**63)
+        )
         mine = order[: args.n].tolist()[world.rank :: world.size]
         batches = [mine[i : i + args.batch] for i in range(0, len(mine), args.batch)]
         sums = torch.zeros(3, dtype=torch.float64, device=world.device)

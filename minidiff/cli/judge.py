@@ -77,7 +77,7 @@ class Judge:
             real,
             self.extractor,
             k=NEAREST,
-            generator=torch.Generator().manual_seed(seed),
+            generator=torch.Generator().manual_seed(seed % 2**63),
         )
         size = {"n_samples": self.n, "n_reference": n}
         return {**found, "extractor": self.extractor.name, **size}
