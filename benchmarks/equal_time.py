@@ -12,9 +12,9 @@ reaches 0 when the time is up. All are sampled alike, by our DDIM from the same 
 weights and with the library's average of them: over so short a run an average may lag behind, and
 the better of the two counts. Further arguments are settings of ours that take the place of those in
 configs/cifar10_minutes.py (network_options add to the file's), to change one thing at a time. Needs
-the data and inception768/ in $MINIDIFF_DATA. Recipes already in --out (same seconds, n,
-seeds, precision and settings) are not trained again; a file of other hardware or another torch is
-refused.
+the data and FID's Inception: downloaded, or in $MINIDIFF_DATA. Recipes already in --out (same
+seconds, n, seeds, precision and settings) are not trained again; a file of other hardware or
+another torch is refused.
 """
 
 from __future__ import annotations

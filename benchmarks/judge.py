@@ -104,7 +104,12 @@ def quality(device: str, data: str = "cifar10", extractor: str = "inception768")
     }
     features = load[extractor]().to(device).eval()
     reference = md.data.load(data, "train", device=device)
-    return lambda images: evaluate(images, reference, features, batch=500)
+
+    def measure(images: Tensor) -> dict[str, Any]:
+        subsets = torch.Generator().manual_seed(0)  # KID's, and those of precision and recall
+        return evaluate(images, reference, features, batch=500, generator=subsets)
+
+    return measure
 
 
 def bound(setup: Setup, model: md.Denoiser, x: Tensor, n_late: int | None = None) -> dict[str, Any]:

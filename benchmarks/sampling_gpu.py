@@ -1,6 +1,6 @@
 """How long do 50,000 images take on one GPU? Ours, and diffusers' with the very same weights.
 
-    python benchmarks/sampling_gpu.py             # needs $MINIDIFF_DATA: cifar10, inception768/
+    python benchmarks/sampling_gpu.py             # CIFAR-10, Inception: downloaded
     python benchmarks/sampling_gpu.py --smoke     # a tiny random network on any machine, no FID
 
 "tuned" is bfloat16 autocast, channels-last memory and torch.compile; "default" is float32 as

@@ -8,8 +8,9 @@ python benchmarks/tables.py likelihood --weights cifar10    ODE likelihood besid
 python benchmarks/tables.py reconstruct --weights cifar10   DDIM table 2
 python benchmarks/tables.py int8      --weights runs/cifar10  what shipping in 8 bits costs
 
-Needs CIFAR-10, and for FID-768 inception768/, under $MINIDIFF_DATA. A run that is stopped goes on
-where it was: rows already in the file (same weights, n and seed) are not measured again.
+Needs CIFAR-10 and, for FID-768, FID's Inception: downloaded, or under $MINIDIFF_DATA. A run that is
+stopped goes on where it was: rows already in the file (same weights, n and seed) are not measured
+again.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ SHAPE = (3, 32, 32)
 
 
 def images(setup: Setup, split: str) -> Tensor:
-    """The first n, uint8."""
+    """The first n, uint8: CIFAR-10's files are in random order, so these are n at random."""
     return md.data.load("cifar10", split, device=setup.device).images[: setup.n]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from minidiff.checks import admit, check_probes, check_uint8
 from minidiff.denoiser import Denoiser
 from minidiff.ode import dopri5, predict_at
-from minidiff.process import Gaussian, randn
+from minidiff.process import Gaussian, PerSample, randn
 
 
 class Likelihood(NamedTuple):
@@ -38,9 +38,12 @@ def dequantize(images: Tensor, generator: torch.Generator | None = None) -> Tens
     True
     """
     check_uint8(images)
-    where = generator.device if generator is not None else images.device
-    u = torch.rand(images.shape, generator=generator, device=where).to(images.device)
-    return 2 * (images + u) / 256 - 1
+    if isinstance(generator, PerSample):
+        u = generator.fill(torch.empty(images.shape), Tensor.uniform_)
+    else:
+        where = generator.device if generator is not None else images.device
+        u = torch.rand(images.shape, generator=generator, device=where)
+    return 2 * (images + u.to(images.device)) / 256 - 1
 
 
 def log_likelihood(

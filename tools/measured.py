@@ -104,15 +104,28 @@ def page() -> str:
 # -- README.md ----------------------------------------------------------------------------------
 
 
+def given(name: str, *words: str) -> str:
+    """The first command of a result that has these words."""
+    whole = [c for c in commands(stored(name)) if all(f" {word} " in f"{c} " for word in words)]
+    return f"`{whole[0]}`"
+
+
+def jobs(script: str, option: str, runs: list[Any]) -> str:
+    """The command that measures these runs of libraries, and no others."""
+    names = dict.fromkeys(f"{r['library']}:{r['rung']}:{r['batch']}" for r in runs)
+    return f"`python benchmarks/{script}.py --{option} {' '.join(names)}`"
+
+
 def measured() -> str:
-    """What results/ says about the CIFAR-10 network, as a Markdown list."""
+    """What results/ says about the CIFAR-10 network, each with the command that measures it."""
     run, bounds = stored("cifar10_training"), stored("cifar10_nll")["rows"]
     bound = next(row for row in bounds if row["split"] == "test")
     ddim = {(r["S"], r["eta"]): r for r in stored("cifar10_ddim")["rows"] if r["tau"] == "linear"}
     best, floor = ddim[50, 0.0], stored("cifar10_floor")["rows"][0]
     speed = stored("train_gpu")
     step = next(r for r in speed["runs"] if (r["rung"], r["batch"]) == ("compiled", 512))
-    peer = {r["library"]: r.get("images_per_s") for r in speed["runs"] if r["rung"] == "tuned"}
+    peers = [r for r in speed["runs"] if r["rung"] == "tuned" and "images_per_s" in r]
+    peer = {r["library"]: r["images_per_s"] for r in peers}
     one, two = (stored(f"train_{n}gpu")["runs"][0] for n in (1, 2))
     times = two["images_per_s"] / one["images_per_s"]
     drawn = stored("cifar10_sampling")
@@ -159,22 +172,29 @@ def measured() -> str:
         f"{bound['large']['standard_error']:.3f} bits/dim on {bound['n']:,} test images with "
         f"variance β, {bound['small']['bits_per_dim']:.3f} ± "
         f"{bound['small']['standard_error']:.3f} with β̃ "
-        f"(the small terms, t > 50, on {bound['n_late']:,} of them).\n"
+        f"(the small terms, t > 50, on {bound['n_late']:,} of them). "
+        f"Measured by {given('cifar10_nll')}.\n"
         f"- **Samples** of {best['S']}-step DDIM: FID-768 {best['FID-768']:.3f} with "
         f"{best['n']:,} samples; real test images score {floor['FID-768']:.4f}. FID-768 is not "
-        "FID: it takes an earlier layer of the same Inception network and gives smaller numbers.\n"
+        "FID: it takes an earlier layer of the same Inception network and gives smaller numbers. "
+        f"By {given('cifar10_ddim', '--steps 50')} and {given('cifar10_floor')}. `python -m "
+        "minidiff evaluate cifar10 --data cifar10 --extractor inception768` measures the like, and "
+        "with `inception2048`, from the same download, the papers' FID.\n"
         f"- **Speed** of a whole training step, batch 512, compiled, bfloat16, "
         f"{speed['hardware']}: {step['images_per_s']:,.0f} images/s, {step['mfu']:.0%} of what the "
         "card's matrix products reach. By the recipes of diffusers and smalldiffusion, tuned by "
-        f"the same means: {peer['diffusers']:,.0f} and {peer['smalldiffusion']:,.0f}.\n"
+        f"the same means: {peer['diffusers']:,.0f} and {peer['smalldiffusion']:,.0f}. By "
+        f"{jobs('train_gpu', 'jobs', [step, *peers])}.\n"
         f"- **Two GPUs**, {two['batch']:,} images on each: {two['images_per_s']:,.0f} images/s, "
-        f"{times:.2f} times one of them alone, an efficiency of {times / 2:.2f}.\n"
+        f"{times:.2f} times one of them alone, an efficiency of {times / 2:.2f}. By "
+        f"{given('train_2gpu')} and {given('train_1gpu')}.\n"
         f"- **Sampling** of 50,000 images, {drawn['hardware']}: {ddim_100['seconds']:.0f} s in 100 "
         f"steps of DDIM (FID-768 {ddim_100['FID-768']:.3f}), {solver['seconds']:.0f} s in 20 of "
         f"DPM-Solver++ ({solver['FID-768']:.3f}), compiled and in bfloat16. The 100 steps in "
         f"diffusers' pipeline, with the same weights, take {took['diffusers', 'tuned']:.0f} s; as "
         f"both programs come, diffusers takes {took['diffusers', 'default']:.0f} s and ours "
-        f"{took['minidiff', 'default']:.0f} s (scaled from 1,000 images).\n"
+        f"{took['minidiff', 'default']:.0f} s (scaled from 1,000 images). By "
+        f"{given('cifar10_sampling')}.\n"
         "- **After 240 s** of training from random weights on one GPU our recipe, with batch "
         f"{mine[0]['batch']}, reaches FID-768 {spread(mine)}; that of diffusers with the same "
         "batch, as we tuned it (our means of speed, a larger learning rate, no dropout), "
@@ -182,7 +202,11 @@ def measured() -> str:
         f"{reached(plain):.2f} and {reached(lucid):.2f} (one run each). With the paper's initial "
         "weights and Adam's β₁ of 0.9, in place of PyTorch's initial weights and 0.95, ours "
         f"reached {reached(before):.2f} (one run, compiling {before['seconds_first_steps']:.0f} s)."
-        f" {before['n']:,} samples each."
+        f" {before['n']:,} samples each. By "
+        f"{jobs('equal_time', 'seconds 240 --recipes', [*mine, *tuned, plain, lucid])}, with "
+        "`--train-seed` for the other seeds; the last by "
+        f"{given('cifar10_equal_time', '--recipes ours:compiled:512', '--network_options')}.\n"
+        "\nA command goes on with the table that is there: give it another `--out` to measure anew."
     )
 
 

@@ -18,9 +18,12 @@ from torch import Tensor
 
 from minidiff.bound import bits_per_dim
 from minidiff.cli.console import tell
+from minidiff.cli.judge import NEAREST, Judge, resized
+from minidiff.cli.outputs import ANIMATIONS, Output, check_target, kind_of
+from minidiff.cli.progress import counted, enough_memory
 from minidiff.data.download import DownloadError
 from minidiff.data.files import write_whole
-from minidiff.data.sets import NAMES, Folder, Images, load, to_uint8
+from minidiff.data.sets import NAMES, Folder, Images, check_source, load, to_uint8
 from minidiff.denoiser import Denoiser
 from minidiff.engine.checkpoint import (
     available,
@@ -32,9 +35,13 @@ from minidiff.engine.checkpoint import (
 from minidiff.engine.config import make_config, read_config, read_overrides
 from minidiff.engine.distributed import World, command, processes
 from minidiff.engine.failures import Failed, add_note, notes
-from minidiff.engine.generate import Sampling, generate
+from minidiff.engine.generate import Sampling, draw
 from minidiff.engine.loop import Diverged, Stopped
 from minidiff.engine.loop import train as run_training
+from minidiff.likelihood import dequantize, log_likelihood
+from minidiff.measure.frechet import FrechetStats
+from minidiff.plots import save_animation
+from minidiff.process import PerSample
 
 EXPECTED = (
     Diverged,
@@ -73,91 +80,87 @@ def train(args: Namespace) -> None:
 
 def sample(args: Namespace) -> None:
     """Draw images; the name of `--out` decides in which form."""
-    kind = args.out.suffix.lower()
-    if kind not in (".png", ".npz", ".gif", ".webp", ""):
-        raise ValueError(f"--out must end in .png, .npz, .gif or .webp or be a folder: {args.out}")
-    from minidiff.plots import save_animation, save_image
-
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    if kind in (".gif", ".webp"):
-        with _model(args) as (model, world):
+    kind = kind_of(args.out)
+    with _model(args) as (model, world), enough_memory(args.batch):
+        if kind in ANIMATIONS:
             if world.main:
+                check_target(args.out)
                 save_animation(_frames(args, model, world), args.out)
                 print(f"{args.n} images in {args.out}")
-        return
-    with _model(args) as (model, world):
-        x = _generate(args, model, world)
-    if not world.main:
-        return
-    if kind == ".png":
-        save_image(x, args.out, scale=args.scale)
-    elif kind == ".npz":
-        import numpy as np
-
-        np.savez(args.out, images=to_uint8(x).permute(0, 2, 3, 1).cpu().numpy())
-    else:
-        from PIL import Image
-
-        args.out.mkdir(exist_ok=True)
-        for i, image in enumerate(to_uint8(x).permute(0, 2, 3, 1).cpu().numpy()):
-            Image.fromarray(image.squeeze()).save(args.out / f"{i:06d}.png")
-    print(f"{len(x)} images in {args.out}")
+            return
+        out = Output(args.out, args.n, _shape(model), args.scale) if world.main else None
+        with out or contextlib.nullcontext():
+            for x in _drawn(args, model, world):
+                if out:
+                    out.add(to_uint8(x))
 
 
 def evaluate(args: Namespace) -> None:
-    """Measure samples against a data set."""
-    from minidiff.measure.features import Classifier, Inception768, InceptionFID
-    from minidiff.measure.metrics import evaluate
-
-    extractors: dict[str, Any] = {
-        "inception2048": InceptionFID.load,
-        "inception768": Inception768.load,
-        "classifier": lambda: Classifier.load(args.data),
-    }
-    chosen = args.extractor
-    if chosen == "auto":
-        chosen = "inception2048" if args.data == "cifar10" else "classifier"
-    if chosen not in extractors:
-        raise ValueError(f"--extractor must be one of {', '.join(extractors)}, got {chosen!r}")
-    with _model(args) as (model, world):
-        reference = _data(args, model, world)
-        x = _generate(args, model, world)
-        if world.main:
-            extractor = extractors[chosen]().to(world.device)
-            real = reference.read() if isinstance(reference, Folder) else reference
-            measured = evaluate(to_uint8(x), real, extractor)
+    """Measure samples against a data set, or against the mean and covariance in a .npz."""
+    with _model(args) as (model, world), enough_memory(args.batch):
+        judge = _judge(args, model, world) if world.main else None  # refuses before any is drawn
+        interrupted = None
+        try:
+            for x in _drawn(args, model, world):
+                if judge:
+                    judge.take(to_uint8(x))
+        except KeyboardInterrupt as signal:
+            if not judge or judge.n <= NEAREST:
+                raise
+            interrupted = signal
+            judge.notes["interrupted"] = f"after {judge.n} of {args.n} samples"
+            print(f"interrupted {judge.notes['interrupted']}, now measured", file=sys.stderr)
+        if judge:
             how = {k: getattr(args, k) for k in ("sampler", "steps", "spacing", "eta", "seed")}
-            _report(args, {**measured, **how})
+            _report(args, {**judge.verdict(args.seed), **how, **judge.notes})
+        if interrupted:
+            raise interrupted
 
 
 def nll(args: Namespace) -> None:
     """Bits per dimension of held-out images, by the bound or by the ODE."""
-    from minidiff.likelihood import dequantize, log_likelihood
-
-    with _model(args) as (model, world):
-        held_out = _data(args, model, world)
-        n = min(args.n, len(held_out))
-        # the first n of a named set, as published; a folder is sorted by class
-        chosen = range(n) if args.data in NAMES else [i * len(held_out) // n for i in range(n)]
-        mine = chosen[world.rank :: world.size]
+    with _model(args) as (model, world), enough_memory(args.batch):
+        if args.json and world.main:
+            check_target(args.json)
+        held_out, notes = _data(args, model, world)
+        # Not the first n: a folder comes class by class, and MNIST's first half is the easier one.
+        order = torch.randperm(
+            len(held_out), generator=torch.Generator().manual_seed(args.seed % 2**63)
+        )
+        mine = order[: args.n].tolist()[world.rank :: world.size]
+        batches = [mine[i : i + args.batch] for i in range(0, len(mine), args.batch)]
         sums = torch.zeros(3, dtype=torch.float64, device=world.device)
-        for i in range(0, len(mine), args.batch):
-            generator = torch.Generator(world.device)
-            generator.manual_seed(args.seed * 1_000_003 + mine[i])
-            x0, labels = held_out.batch(mine[i : i + args.batch])
-            cond: dict[str, Any] = {"labels": labels} if model.num_classes else {}
-            if args.method == "ode":
-                x = dequantize(to_uint8(x0), generator)
-                bits = log_likelihood(model, x, generator=generator, **cond).bits_per_dim
-            else:
-                with torch.no_grad():
-                    bits = bits_per_dim(model, x0, generator=generator, **cond)
-            bits = bits.detach().double()
-            sums += torch.stack([bits.sum(), (bits**2).sum(), torch.ones_like(bits).sum()])
+        calls = len(batches) * model.schedule.T if args.method == "vlb" else None
+        interrupted = None
+        try:
+            with counted(model, len(mine), world, "bits per dimension", calls) as done:
+                for which in batches:
+                    bits = _bits(args, model, held_out, which)
+                    sums += torch.stack([bits.sum(), (bits**2).sum(), torch.ones_like(bits).sum()])
+                    done(len(which))
+        except KeyboardInterrupt as signal:
+            if world.size > 1 or not sums[2]:
+                raise
+            interrupted = signal
+            notes["interrupted"] = f"after {int(sums[2])} of {len(mine)} images"
         s, s2, n = (world.mean(sums) * world.size).tolist()
         if world.main:
             what = {"vlb": "bits/dim (bound)", "ode": "bits/dim (exact, ODE)"}[args.method]
-            _report(args, {what: s / n, "standard error": _error(s, s2, n), "images": int(n)})
+            found = {what: s / n, "standard error": _error(s, s2, n), "images": int(n)}
+            _report(args, {**found, "seed": args.seed, **notes})
+        if interrupted:
+            raise interrupted
+
+
+def _bits(args: Namespace, model: Denoiser, held_out: Images | Folder, which: list[int]) -> Tensor:
+    """Bits per dimension of the images of these numbers, (B,)."""
+    noise = PerSample(args.seed, which)
+    x0, labels = held_out.batch(which)
+    cond: dict[str, Any] = {"labels": labels} if model.num_classes else {}
+    if args.method == "ode":
+        x = dequantize(to_uint8(x0), noise)
+        return log_likelihood(model, x, generator=noise, **cond).bits_per_dim.detach()
+    return bits_per_dim(model, x0, generator=noise, **cond)
 
 
 def _error(s: float, s2: float, n: float) -> float:
@@ -206,20 +209,44 @@ def _model(args: Namespace) -> Iterator[tuple[Denoiser, World]]:
         yield load_pretrained(args.source, world.device), world
 
 
-def _data(args: Namespace, model: Denoiser, world: World) -> Images | Folder:
-    """The data set that was asked for, its images as large as the model's."""
+def _data(args: Namespace, model: Denoiser, world: World) -> tuple[Images | Folder, dict[str, Any]]:
+    """The data set that was asked for, its images as large as the model's, and what that took."""
     shape = _shape(model)
-    named = args.data in NAMES
-    size = None if named else shape[1]
-    data: Images | Folder = load(args.data, args.split, world.device, size=size)
-    if named and data.shape[1] < shape[1]:  # it was trained on images with a margin
+    data: Images | Folder
+    note = ""
+    if args.data not in NAMES:
+        check_source(args.data)
+        data = Folder(Path(args.data).expanduser(), args.split, shape[1], world.device)
+        note = resized(data)
+    elif (data := load(args.data, args.split, world.device)).shape[1] < shape[1]:
+        # it was trained on images with a margin
+        before = "x".join(map(str, data.shape[1:]))
         data = load(args.data, args.split, world.device, size=shape[1])
+        note = f"all {len(data)} images were padded from {before} to {shape[1]}x{shape[2]}"
     if tuple(data.shape) != shape:
         raise ValueError(
             f"{args.source} makes images of {'x'.join(map(str, shape))} (channels, height, width), "
             f"those of {args.data} are {'x'.join(map(str, data.shape))}"
         )
-    return data
+    if note and world.main:
+        print(f"{args.data}: {note}", file=sys.stderr)
+    return data, {"fitted": note} if note else {}
+
+
+def _judge(args: Namespace, model: Denoiser, world: World) -> Judge:
+    """Who measures the samples, and against what."""
+    if args.json:
+        check_target(args.json)
+    if args.n <= NEAREST:
+        raise ValueError(f"--n must be above {NEAREST}, the neighbours of an image; got {args.n}")
+    real: Images | FrechetStats
+    notes: dict[str, Any] = {}
+    if Path(args.data).suffix == ".npz":
+        real = FrechetStats.load(args.data)
+    else:
+        data, notes = _data(args, model, world)
+        real = data.read() if isinstance(data, Folder) else data
+    return Judge(args.extractor, args.data, real, args.batch, world, _shape(model), notes)
 
 
 def _how(args: Namespace) -> Sampling:
@@ -232,23 +259,30 @@ def _autocast(args: Namespace, world: World) -> torch.autocast:
     return torch.autocast(world.device.type, dtype, enabled=dtype is not None)
 
 
-def _generate(args: Namespace, model: Denoiser, world: World) -> Tensor:
-    from tqdm import tqdm  # type: ignore[import-untyped]
-
-    bar = tqdm(total=args.n, unit="image", disable=not world.main)
-    with bar, _autocast(args, world):
-        how = _how(args)
-        return generate(model, _shape(model), args.n, how, world, args.batch, bar.update)
+def _drawn(args: Namespace, model: Denoiser, world: World) -> Iterator[Tensor]:
+    """The images, some at a time, as they are ready."""
+    how = _how(args)
+    rounds = math.ceil(args.n / (args.batch * world.size))
+    images = draw(model, _shape(model), args.n, how, world, args.batch)
+    with counted(model, args.n, world, "drawing", rounds * how.calls(model)) as done:
+        while True:
+            with _autocast(args, world):  # not around the `yield`: who measures takes float32
+                x = next(images, None)
+            if x is None:
+                return
+            done(len(x))
+            yield x
 
 
 def _frames(args: Namespace, model: Denoiser, world: World) -> Iterator[Tensor]:
     """About sixty of the sampler's states, the noise and the last one among them."""
-    generator = torch.Generator(world.device).manual_seed(args.seed)
-    x_T = torch.randn(args.n, *_shape(model), generator=generator, device=world.device)
+    how, which = _how(args), range(args.n)
+    x_T, noise = how.start(_shape(model), which, world.device)
     yield x_T
     every = max(1, args.steps // 60)
-    with _autocast(args, world):
-        for i, step in enumerate(_how(args).walk(model, x_T, generator), 1):
+    walk = enumerate(how.walk(model, x_T, which, noise), 1)
+    with counted(model, args.n, world, "drawing", how.calls(model)), _autocast(args, world):
+        for i, step in walk:
             if i % every == 0 or step.t == 0:
                 yield step.x
 

@@ -122,11 +122,19 @@ def _parser() -> argparse.ArgumentParser:
         "--scale", type=_scale, default=2, help="enlargement of the picture (default: 2)"
     )
 
-    p = command("evaluate", "Fréchet distance, KID, precision, recall of samples")
+    p = command(
+        "evaluate",
+        "Fréchet distance, KID, precision, recall of samples",
+        "--data may also be an .npz of mu and sigma, as pytorch-fid and clean-fid write them.",
+    )
     _source(p)
     _sampling(p, n=10_000)
     _data(p, split="train")
-    p.add_argument("--extractor", default="auto", help="inception2048, inception768, or classifier")
+    p.add_argument(
+        "--extractor",
+        default="auto",
+        help="inception2048 (FID), inception768 (FID-768), or classifier",
+    )
 
     p = command("nll", "bits per dimension of held-out images")
     _source(p)
@@ -199,7 +207,10 @@ def _data(p: argparse.ArgumentParser, split: str) -> None:
 def _sampling(p: argparse.ArgumentParser, n: int) -> None:
     _number(p, n)
     p.add_argument(
-        "--steps", type=_count, default=50, help="network calls for one image (default: 50)"
+        "--steps",
+        type=_count,
+        default=50,
+        help="of the sampler (default: 50), one network call each; two with heun, four with rk4",
     )
     p.add_argument("--spacing", choices=SPACINGS, default="linear", help="of the steps in 1..T")
     p.add_argument(

@@ -15,6 +15,9 @@ from typing import BinaryIO
 def write_whole(path: str | Path, content: bytes, *, flush: bool = True) -> None:
     """Write a file with this content, as `whole` does.
 
+    flush=False is for thousands of small files that could be made again: whole after a crash of
+    this program, but not of the machine.
+
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_whole(f"{folder}/a.txt", b"all of it")

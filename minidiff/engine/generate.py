@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,12 +13,14 @@ from minidiff.denoiser import Denoiser
 from minidiff.engine.distributed import World
 from minidiff.guidance import guide
 from minidiff.ode import Solver, solve
+from minidiff.process import PerSample, randn
 from minidiff.samplers import Step, ancestral, ddim
 from minidiff.settings import Amount, Count, Natural, check_fields
 from minidiff.spacing import Spacing, tau
 
 Sampler = Literal["ddim", "ancestral", Solver]
 SAMPLERS: tuple[str, ...] = get_args(Sampler)
+_CALLS = {"heun": 2, "rk4": 4}  # of the network in one step; of the others one
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,22 @@ class Sampling:
     def __post_init__(self) -> None:
         check_fields(self)
 
+    def calls(self, model: Denoiser) -> int:
+        """How often one walk asks the network."""
+        steps = len(tau(model.schedule, S=self.steps, spacing=self.spacing)) - 1
+        return _CALLS.get(self.sampler, 1) * (steps - 1) + 1  # the last step is Euler's
+
+    def start(
+        self, shape: Sequence[int], which: Sequence[int], device: torch.device
+    ) -> tuple[Tensor, PerSample]:
+        """x_T of the images number `which`, and the generators of whatever noise follows."""
+        noise = PerSample(self.seed, which)
+        return randn(torch.empty(len(which), *shape, device=device), noise), noise
+
     def walk(
-        self, model: Denoiser, x_T: Tensor, generator: torch.Generator, first: int = 0
+        self, model: Denoiser, x_T: Tensor, which: Sequence[int], noise: PerSample
     ) -> Iterator[Step]:
-        """The sampler's steps from x_T; its images are number `first` and following."""
+        """The sampler's steps from there."""
         times = tau(model.schedule, S=self.steps, spacing=self.spacing)
         if classes := model.num_classes:
             known = self.labels or range(classes)
@@ -47,15 +61,37 @@ class Sampling:
             if not all(0 <= y <= last for y in known):
                 none = f", or {classes} for none" if last == classes else ""
                 raise ValueError(f"labels must be in 0..{classes - 1}{none}; got {list(known)}")
-            labels = [known[(first + i) % len(known)] for i in range(len(x_T))]
+            labels = [known[i % len(known)] for i in which]
             model = guide(model, torch.tensor(labels, device=x_T.device), self.guidance)
         elif self.labels is not None or self.guidance:
             raise ValueError("this model knows no classes: leave labels and guidance out")
         if self.sampler == "ddim":
-            return ddim(model, x_T, times, self.eta, generator=generator)
+            return ddim(model, x_T, times, self.eta, generator=noise)
         if self.sampler == "ancestral":
-            return ancestral(model, x_T, times, generator=generator)
+            return ancestral(model, x_T, times, generator=noise)
         return solve(model, x_T, times, self.sampler, clip=model.clip)
+
+
+def draw(
+    model: Denoiser,
+    shape: Sequence[int],
+    n: int,
+    sampling: Sampling,
+    world: World,
+    batch: int = 256,
+) -> Iterator[Tensor]:
+    """n images of `shape` (C, H, W) in [-1, 1], in order, some at a time, on every process.
+
+    The processes share each round of at most `batch` images apiece. Image i depends on the seed and
+    on i alone, whatever n, `batch`, and the number of processes are.
+    """
+    for first in range(0, n, batch * world.size):
+        share = min(batch, -(-(n - first) // world.size))
+        mine = range(first + world.rank * share, first + (world.rank + 1) * share)
+        x, noise = sampling.start(shape, mine, world.device)
+        for step in sampling.walk(model, x, mine, noise):
+            x = step.x  # of all the steps only the last is kept
+        yield world.gather(x)[: n - first]
 
 
 def generate(
@@ -65,12 +101,8 @@ def generate(
     sampling: Sampling,
     world: World,
     batch: int = 256,
-    progress: Callable[[int], Any] | None = None,
 ) -> Tensor:
-    """n images of `shape` (C, H, W) in [-1, 1], on every process.
-
-    Each batch has its own seed and the processes take the batches in turn, so the images do not
-    depend on how many processes there are.
+    """The images of `draw`, all at once.
 
     >>> from minidiff.schedule import Schedule
     >>> model = Denoiser(lambda x, t: torch.zeros_like(x), Schedule.linear(1000))
@@ -78,15 +110,9 @@ def generate(
     >>> generate(model, (1, 8, 8), 5, Sampling(steps=2), one, batch=3).shape
     torch.Size([5, 1, 8, 8])
     """
-    batch = min(batch, n)
-    rounds = []
-    for k in range(0, -(-n // batch), world.size):
-        first = (k + world.rank) * batch
-        generator = torch.Generator(world.device)
-        generator.manual_seed(sampling.seed * 1_000_003 + k + world.rank)
-        x_T = torch.randn(batch, *shape, generator=generator, device=world.device)
-        *_, last = sampling.walk(model, x_T, generator, first)
-        rounds.append(world.gather(last.x))  # batches k, k + 1, … of the processes in order
-        if progress:
-            progress(min(batch * world.size, n - k * batch))
-    return torch.cat(rounds)[:n]
+    images = torch.empty(n, *shape, device=world.device)  # joined, they would lie there twice
+    first = 0
+    for x in draw(model, shape, n, sampling, world, batch):
+        images[first : first + len(x)] = x
+        first += len(x)
+    return images

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from minidiff.data.download import DownloadError, check, fetch
 from minidiff.data.images import from_uint8
 from minidiff.data.sets import cache as data_cache
+
+_WEIGHTS = Path(__file__).parent.parent / "weights"
 
 
 class Extractor(nn.Module):
@@ -52,12 +54,59 @@ def _rgb(images: Tensor) -> Tensor:
     return images.expand(-1, 3, -1, -1)
 
 
+# The network of 2015 with which FIDs are measured, as pytorch-fid ported it to PyTorch and as
+# torch-fidelity publishes it again, byte for byte. FID takes all of it, FID-768 the first part.
+_INCEPTION = (
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+    "weights-inception-2015-12-05-6726825d.pth"
+)
+_INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+
+
+def _inception() -> dict[str, Tensor]:
+    """The 2015 network's weights, downloaded the first time; no pickle is executed."""
+    path = data_cache() / "inception2048" / _INCEPTION.rpartition("/")[2]
+    try:
+        fetch(_INCEPTION, path, _INCEPTION_SHA256)
+    except DownloadError as error:
+        raise DownloadError(
+            f"{error} It is the file that pytorch-fid calls pt_inception-2015-12-05-6726825d.pth, "
+            f"of sha256 {_INCEPTION_SHA256}, and serves FID and FID-768 alike."
+        ) from error
+    weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return weights
+
+
+def fold(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Convolutions with the batch norm behind each folded in: s w and b - s m, s = g/sqrt(v + eps).
+
+    `x.conv.weight` (w) and `x.bn.weight`, `.bias`, `.running_mean`, `.running_var` (g, b, m, v;
+    Ioffe & Szegedy 2015) become `x.weight` and `x.bias`. eps is the 0.001 of this network.
+
+    >>> one = {"x.conv.weight": torch.ones(1, 1, 1, 1), "x.bn.weight": torch.tensor([6.0])}
+    >>> one |= {f"x.bn.{k}": torch.ones(1) for k in ("bias", "running_mean")}
+    >>> out = fold(one | {"x.bn.running_var": torch.tensor([8.999])})
+    >>> {k: round(float(v), 6) for k, v in out.items()}
+    {'x.weight': 2.0, 'x.bias': -1.0}
+    """
+    folded = {}
+    for name in (k.removesuffix(".conv.weight") for k in weights if k.endswith(".conv.weight")):
+        w, g, b, m, v = (
+            weights[f"{name}.{part}"].double()
+            for part in ("conv.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
+        )
+        s = g / (v + 1e-3).sqrt()
+        folded[f"{name}.weight"] = (w * s[:, None, None, None]).float()
+        folded[f"{name}.bias"] = (b - s * m).float()
+    return folded
+
+
 class Inception768(Extractor):
     """The 2015 Inception-v3 up to Mixed_6e, averaged over places: 768 features, "FID-768".
 
     The layer that pytorch-fid offers as `--dims 768`, with its resizing. The numbers are much
-    smaller than 2048-d FIDs and not to be compared with published ones. The weights (batch norm
-    folded into 70 convolutions) are inception768/inception768.safetensors under $MINIDIFF_DATA.
+    smaller than 2048-d FIDs and not to be compared with published ones. weights: of 70 convolutions
+    with batch norm folded in.
     """
 
     frechet_name = "FID-768"
@@ -72,17 +121,19 @@ class Inception768(Extractor):
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> Inception768:
-        """The network with the weights at `path`, checked by their sha256."""
+        """The network with the published weights, from the file that FID needs, too.
+
+        The tables in results/ were made with a copy of these 70 layers in half precision: the file
+        at `path`, by default inception768/inception768.safetensors under $MINIDIFF_DATA, if it is.
+        """
         from safetensors.torch import load_file
 
-        path = Path(path or data_cache() / "inception768" / "inception768.safetensors")
-        if not path.exists():
-            raise DownloadError(
-                f"the weights of FID-768 are not at {path}: set MINIDIFF_DATA to the folder that "
-                "has inception768/, or use InceptionFID.load(), which downloads its own"
-            )
-        check(path, cls.SHA256)
-        return cls(load_file(path))
+        kept = Path(path or data_cache() / "inception768" / "inception768.safetensors")
+        if path or kept.exists():
+            check(kept, cls.SHA256)
+            return cls(load_file(kept))
+        folded = fold(_inception())
+        return cls({k: v for k, v in folded.items() if not k.startswith("Mixed_7")})
 
     def _conv(self, name: str, x: Tensor, *, stride: int = 1, same: bool = True) -> Tensor:
         weight, bias = self._buffers[f"{name}/weight"], self._buffers[f"{name}/bias"]
@@ -90,43 +141,22 @@ class Inception768(Extractor):
         padding = tuple(k // 2 for k in weight.shape[2:]) if same else 0
         return F.relu(F.conv2d(x, weight, bias, stride, padding))
 
-    def _chain(self, x: Tensor, block: str, branch: str, parts: Iterable[object]) -> Tensor:
-        for part in parts:
-            x = self._conv(f"{block}/{branch}_{part}", x)
+    def _chain(self, name: str, length: int, x: Tensor) -> Tensor:
+        for i in range(1, length + 1):
+            x = self._conv(f"{name}_{i}", x)
         return x
 
-    def _a(self, block: str, x: Tensor) -> Tensor:  # 35 x 35
-        return torch.cat(
-            [
-                self._conv(f"{block}/branch1x1", x),
-                self._chain(x, block, "branch5x5", (1, 2)),
-                self._chain(x, block, "branch3x3dbl", (1, 2, 3)),
-                self._chain(_mean3(x), block, "branch", ("pool",)),
-            ],
-            1,
-        )
+    def _mixed(self, block: str, x: Tensor, chains: Mapping[str, int]) -> Tensor:
+        """Beside one another: one convolution, chains of so many, and one behind a mean."""
+        parts = [self._chain(f"{block}/branch{k}", n, x) for k, n in chains.items()]
+        pool = self._conv(f"{block}/branch_pool", _mean3(x))
+        return torch.cat([self._conv(f"{block}/branch1x1", x), *parts, pool], 1)
 
-    def _b(self, block: str, x: Tensor) -> Tensor:  # 35 x 35 -> 17 x 17
-        double = self._chain(x, block, "branch3x3dbl", (1, 2))
-        return torch.cat(
-            [
-                self._conv(f"{block}/branch3x3", x, stride=2, same=False),
-                self._conv(f"{block}/branch3x3dbl_3", double, stride=2, same=False),
-                F.max_pool2d(x, 3, 2),
-            ],
-            1,
-        )
-
-    def _c(self, block: str, x: Tensor) -> Tensor:  # 17 x 17
-        return torch.cat(
-            [
-                self._conv(f"{block}/branch1x1", x),
-                self._chain(x, block, "branch7x7", (1, 2, 3)),
-                self._chain(x, block, "branch7x7dbl", (1, 2, 3, 4, 5)),
-                self._chain(_mean3(x), block, "branch", ("pool",)),
-            ],
-            1,
-        )
+    def _smaller(self, block: str, x: Tensor) -> Tensor:  # 35 x 35 -> 17 x 17
+        double = self._chain(f"{block}/branch3x3dbl", 2, x)
+        parts = (("branch3x3", x), ("branch3x3dbl_3", double))
+        convs = [self._conv(f"{block}/{k}", y, stride=2, same=False) for k, y in parts]
+        return torch.cat([*convs, F.max_pool2d(x, 3, 2)], 1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, None]:
         """(B, 768) and no probabilities; grey images are taken as RGB."""
@@ -139,10 +169,10 @@ class Inception768(Extractor):
         x = self._conv("Conv2d_3b_1x1", F.max_pool2d(x, 3, 2))
         x = F.max_pool2d(self._conv("Conv2d_4a_3x3", x, same=False), 3, 2)
         for block in ("Mixed_5b", "Mixed_5c", "Mixed_5d"):
-            x = self._a(block, x)
-        x = self._b("Mixed_6a", x)
+            x = self._mixed(block, x, {"5x5": 2, "3x3dbl": 3})  # 35 x 35
+        x = self._smaller("Mixed_6a", x)
         for block in ("Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e"):
-            x = self._c(block, x)
+            x = self._mixed(block, x, {"7x7": 3, "7x7dbl": 5})  # 17 x 17
         return x.mean((2, 3)), None
 
 
@@ -151,29 +181,29 @@ def _mean3(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
 
 
+def _fidelity() -> Any:
+    try:
+        from torch_fidelity import feature_extractor_inceptionv3
+    except ImportError as error:
+        raise ImportError(
+            "FID needs torch-fidelity: pip install torch-fidelity, or take inception768"
+        ) from error
+    return feature_extractor_inceptionv3
+
+
 class InceptionFID(Extractor):
     """The 2015 Inception-v3 to its pool_3 layer: 2048 features, "FID" and "IS" as published.
 
     The network, with TensorFlow's resizing, is torch-fidelity's (`pip install torch-fidelity`); its
-    weights are downloaded (91 MB), checked, and read without executing any pickle.
+    weights are downloaded (91 MB) and checked.
     """
 
     frechet_name = "FID"
     score_name = "IS"
-    URL = (
-        "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
-        "weights-inception-2015-12-05-6726825d.pth"
-    )
-    SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
-        try:
-            from torch_fidelity import feature_extractor_inceptionv3 as fidelity
-        except ImportError as error:
-            raise ImportError(
-                "FID needs torch-fidelity: pip install torch-fidelity (or use Inception768)"
-            ) from error
+        fidelity = _fidelity()
         self.name, self.digest = "inception2048", _digest(weights)
         file: Any = io.BytesIO()  # the library unpickles what it is given, so give it our own bytes
         torch.save(dict(weights), file)
@@ -185,9 +215,8 @@ class InceptionFID(Extractor):
     @classmethod
     def load(cls) -> InceptionFID:
         """The network with the published weights, downloaded the first time."""
-        name = cls.URL.rpartition("/")[2]
-        path = fetch(cls.URL, data_cache() / "inception2048" / name, cls.SHA256)
-        return cls(torch.load(path, map_location="cpu", weights_only=True))
+        _fidelity()  # before a download that would be for nothing
+        return cls(_inception())
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 2048) and (B, 1008); grey images are taken as RGB."""
@@ -226,16 +255,22 @@ class Classifier(Extractor):
         )
         self.head = nn.Linear(64, 10)
 
+    @staticmethod
+    def known() -> list[str]:
+        """The data sets for which there is one."""
+        return sorted(p.stem.removeprefix("classifier_") for p in _WEIGHTS.glob("classifier_*"))
+
     @classmethod
     def load(cls, data: str) -> Classifier:
         """The classifier of "digits", "mnist" or "fashion"."""
         from safetensors.torch import load_file
 
-        folder = Path(__file__).parent.parent / "weights"
-        path = folder / f"classifier_{data}.safetensors"
-        if not path.exists():
-            have = sorted(p.stem.removeprefix("classifier_") for p in folder.glob("classifier_*"))
-            raise ValueError(f"there are classifiers for {', '.join(have)}; got {data!r}")
+        if data not in cls.known():
+            raise ValueError(
+                f"there are classifiers for {', '.join(cls.known())}; got {data!r}: take "
+                "inception2048 or inception768, which know photographs"
+            )
+        path = _WEIGHTS / f"classifier_{data}.safetensors"
         weights = {k: v.float() for k, v in load_file(path).items()}
         net = cls(data, size=8 if data == "digits" else 28)
         net.load_state_dict(weights)
@@ -244,10 +279,12 @@ class Classifier(Extractor):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 64) and (B, 10); padded images (28 -> 32) lose their padding."""
-        if images.shape[1] != 1:
+        margin, odd = divmod(images.shape[-1] - self.size, 2)
+        square = images.shape[-1] == images.shape[-2]
+        if images.shape[1] != 1 or not square or odd or not 0 <= margin <= self.size // 4:
             raise ValueError(
-                f"{self.name} takes grey images (B, 1, H, W), got {tuple(images.shape)}"
+                f"{self.name} takes grey images (B, 1, {self.size}, {self.size}), or with an even "
+                f"margin, got {tuple(images.shape)}"
             )
-        margin = (self.size - images.shape[-1]) // 2
-        features = self.body(F.pad(from_uint8(images), (margin,) * 4, value=-1.0))
+        features = self.body(F.pad(from_uint8(images), (-margin,) * 4))
         return features, self.head(features).softmax(1)

@@ -7,91 +7,18 @@ the same extractor, the same reference set and the same N.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from minidiff.data.files import write_whole
+from minidiff.measure.cache import extract, reference_features
+from minidiff.measure.frechet import FrechetStats, check_features, frechet_distance
 
 if TYPE_CHECKING:
     from minidiff.data.images import Images
     from minidiff.measure.features import Extractor
-
-
-class FrechetStats:
-    """Mean and covariance of features that come batch by batch.
-
-    Batches are merged by the exact update of Chan, Golub & LeVeque (1979), so nothing cancels and
-    nothing but D + D^2 numbers is kept.
-
-    >>> stats = FrechetStats().update(torch.tensor([[0.0, 0.0], [2.0, 0.0]]))
-    >>> stats = stats.update(torch.tensor([[1.0, 3.0]]))
-    >>> stats.n, stats.mean.tolist(), stats.cov.tolist()
-    (3, [1.0, 1.0], [[1.0, 0.0], [0.0, 3.0]])
-    """
-
-    def __init__(self) -> None:
-        self.n = 0
-        self.mean = torch.zeros(0, dtype=torch.float64)
-        self._scatter = torch.zeros(0, 0, dtype=torch.float64)  # sum of (f - mean)(f - mean)^T
-
-    def update(self, features: Tensor) -> FrechetStats:
-        """Take in a batch (B, D); returns itself."""
-        f = features.double()
-        if f.ndim != 2 or not len(f) or not f.isfinite().all():
-            raise ValueError(f"features must be finite and (B, D), got {tuple(features.shape)}")
-        if self.n and f.shape[1] != len(self.mean):
-            raise ValueError(f"the batches before had D = {len(self.mean)}, got D = {f.shape[1]}")
-        if self.n == 0:
-            self.mean = f.new_zeros(f.shape[1])
-            self._scatter = f.new_zeros(f.shape[1], f.shape[1])
-        b = len(f)
-        mean = f.mean(0)
-        shift = mean - self.mean
-        n = self.n + b
-        self._scatter += (f - mean).T @ (f - mean) + shift.outer(shift) * (self.n * b / n)
-        self.mean = self.mean + shift * (b / n)
-        self.n = n
-        return self
-
-    @property
-    def cov(self) -> Tensor:
-        """The unbiased covariance (D, D)."""
-        if self.n < 2:
-            raise ValueError(f"a covariance needs at least 2 images, got {self.n}")
-        return self._scatter / (self.n - 1)
-
-
-def frechet_distance(a: FrechetStats, b: FrechetStats) -> float:
-    """Heusel et al. 2017, eq. (6): |mu_a - mu_b|^2 + Tr(S_a + S_b - 2 (S_a S_b)^(1/2)).
-
-    Tr (S_a S_b)^(1/2) is the sum of the singular values of S_a^(1/2) S_b^(1/2), both symmetric: no
-    root of a non-symmetric matrix, no complex numbers, nothing added to a singular diagonal.
-    """
-    _check_features(a.cov + a.mean, b.cov + b.mean)
-    roots = _root(a.cov) @ _root(b.cov)
-    overlap = torch.linalg.svdvals(roots).sum()
-    distance = (a.mean - b.mean).square().sum() + a.cov.trace() + b.cov.trace() - 2 * overlap
-    return float(distance.clamp(min=0))  # equal clouds: zero up to rounding; a NaN stays one
-
-
-def _check_features(a: Tensor, b: Tensor) -> None:
-    if a.shape[-1] != b.shape[-1]:
-        raise ValueError(f"both sides need one extractor: D = {a.shape[-1]} and {b.shape[-1]}")
-    if not (a.isfinite().all() and b.isfinite().all()):  # a NaN must not read as some distance
-        raise ValueError("features and what is made of them must be finite, got NaN or Inf")
-
-
-def _root(cov: Tensor) -> Tensor:
-    w, v = torch.linalg.eigh(cov)
-    w = torch.where(w > w.max() * len(w) * torch.finfo(w.dtype).eps, w, 0)  # rounding has no root
-    root: Tensor = (v * w.sqrt()) @ v.T
-    return root
 
 
 class Estimate(NamedTuple):
@@ -114,7 +41,7 @@ def kid(
     The mean over random subsets of `size` images each (all of them if there are fewer). Unlike the
     Frechet distance it has no bias from a small number of images, and may come out below zero.
     """
-    _check_features(real, fake)
+    check_features(real, fake)
     real, fake = real.double(), fake.double()
     m = min(size, len(real), len(fake))
     if m < 2:
@@ -142,7 +69,8 @@ def _some(n: int, m: int, generator: torch.Generator | None, device: torch.devic
 def inception_score(probs: Tensor, splits: int = 10) -> Estimate:
     """Salimans et al. 2016: exp of the mean KL(p(y|x) || p(y)), over `splits` parts of the samples.
 
-    `probs` (N, K) are class probabilities. 1 is the worst, K the best.
+    `probs` (N, K) are class probabilities. 1 is the worst, K the best. The parts follow one another
+    as in the authors' program, so shuffle samples that come class by class, as `compare` does.
 
     >>> inception_score(torch.eye(4).repeat(5, 1), splits=1).mean
     4.0
@@ -177,7 +105,7 @@ def precision_recall_density_coverage(
     density: how many real balls hold a fake, over k; coverage: the share of real balls that hold
     any fake. Distances are computed `block` rows at a time.
     """
-    _check_features(real, fake)
+    check_features(real, fake)
     if not 1 <= k < min(len(real), len(fake)):
         raise ValueError(
             f"k must be at least 1 and below the number of images, got k={k} with "
@@ -205,6 +133,8 @@ def precision_recall_density_coverage(
 
 def _radii(x: Tensor, k: int, block: int) -> Tensor:
     """Squared distance of each point to its k-th nearest other point."""
+    if not x.square().sum().isfinite():
+        raise ValueError(f"features up to {x.abs().max():.1e} are too large to be squared")
     radii = []
     for i, rows in enumerate(torch.split(x, block)):
         d = _squares(rows, x)
@@ -218,47 +148,35 @@ def _squares(x: Tensor, y: Tensor) -> Tensor:
     return x.square().sum(1, keepdim=True) + y.square().sum(1) - 2 * x @ y.T
 
 
-@torch.inference_mode()
-def extract(
-    images: Tensor,
+def compare(
+    fake: Tensor,
+    probs: Tensor | None,
+    real: Tensor | FrechetStats,
     extractor: Extractor,
     *,
-    batch: int = 250,
-    progress: Callable[[int], object] | None = None,
-) -> tuple[Tensor, Tensor | None]:
-    """Features (N, D), and class probabilities (N, K) or None, of uint8 images."""
-    features, probs = [], []
-    for x in torch.split(images, batch):
-        f, p = extractor(x.to(extractor.device, non_blocking=True))
-        features.append(f)
-        probs += [] if p is None else [p]
-        if progress:
-            progress(len(x))
-    return torch.cat(features), torch.cat(probs) if probs else None
+    k: int = 3,
+    neighbours: int = 10_000,
+    generator: torch.Generator | None = None,
+) -> dict[str, float]:
+    """All measures of features (N, D) and probabilities, each under its full name.
 
-
-def reference_features(
-    reference: Images, extractor: Extractor, *, batch: int = 250, cache: str | Path | None = None
-) -> Tensor:
-    """Features of the real images, kept in a file named after the data and the extractor.
-
-    The name holds the sha256 of every pixel and of the extractor's weights, so it can't go stale;
-    a damaged file is computed anew. `cache` is a folder; by default ~/.cache/minidiff/features.
+    Precision, recall, density and coverage use at most `neighbours` images of each side, drawn at
+    random: a folder's come class by class. Against a mean and a covariance alone there is nothing
+    but the Fréchet distance.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file, save
-
-    digest = hashlib.sha256(str(tuple(reference.images.shape)).encode())
-    digest.update(reference.images.cpu().contiguous().numpy().tobytes())
-    digest.update(extractor.digest.encode())
-    folder = Path(cache or Path.home() / ".cache" / "minidiff" / "features")
-    path = folder / f"{extractor.name}_{digest.hexdigest()[:32]}.safetensors"
-    if path.exists():
-        with contextlib.suppress(SafetensorError, KeyError):
-            return load_file(path, device=str(extractor.device))["features"]
-    features, _ = extract(reference.images, extractor, batch=batch)
-    write_whole(path, save({"features": features.cpu().contiguous()}))
-    return features
+    stats = real if isinstance(real, FrechetStats) else FrechetStats().update(real)
+    result = {extractor.frechet_name: frechet_distance(FrechetStats().update(fake), stats)}
+    if isinstance(real, Tensor):
+        mmd = kid(real, fake, generator=generator)
+        one, two = (x[_some(len(x), neighbours, generator, x.device)] for x in (real, fake))
+        near = precision_recall_density_coverage(one, two, k)
+        result |= {f"KID ({extractor.name})": mmd.mean, f"KID ({extractor.name}) std": mmd.std}
+        result |= {**near._asdict(), "k": k}
+    if probs is not None:
+        shuffled = probs[_some(len(probs), len(probs), generator, probs.device)]
+        score = inception_score(shuffled, max(1, min(10, len(probs) // 10)))
+        result |= {extractor.score_name: score.mean, f"{extractor.score_name} std": score.std}
+    return result
 
 
 def evaluate(
@@ -272,29 +190,15 @@ def evaluate(
     cache: str | Path | None = None,
     generator: torch.Generator | None = None,
 ) -> dict[str, float | int | str]:
-    """All measures of uint8 samples (N, C, H, W) against real images, each under its full name.
-
-    Precision, recall, density and coverage use at most `neighbours` images of each side.
-    """
+    """All measures of uint8 samples (N, C, H, W) against real images; see `compare`."""
     if samples.dtype != torch.uint8:
         raise ValueError(f"samples must be uint8 (use minidiff.data.to_uint8), got {samples.dtype}")
     real = reference_features(reference, extractor, batch=batch, cache=cache)
     fake, probs = extract(samples, extractor, batch=batch)
-    distance = frechet_distance(FrechetStats().update(real), FrechetStats().update(fake))
-    mmd = kid(real, fake, generator=generator)
-    near = precision_recall_density_coverage(real[:neighbours], fake[:neighbours], k)
-    result: dict[str, float | int | str] = {
-        extractor.frechet_name: distance,
-        f"KID ({extractor.name})": mmd.mean,
-        f"KID ({extractor.name}) std": mmd.std,
-        **near._asdict(),
-        "k": k,
+    return {
+        **compare(fake, probs, real, extractor, k=k, neighbours=neighbours, generator=generator),
         "extractor": extractor.name,
         "reference": reference.name,
         "n_samples": len(samples),
         "n_reference": len(reference),
     }
-    if probs is not None:
-        score = inception_score(probs)
-        result |= {extractor.score_name: score.mean, f"{extractor.score_name} std": score.std}
-    return result

@@ -1,0 +1,54 @@
+"""Long work shows itself, by its network calls, and says which batch is too large."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+
+import torch
+
+from minidiff.denoiser import Denoiser
+from minidiff.engine.distributed import World
+
+_TOO_MUCH = r"out of memory|can't allocate memory|not enough memory|ALLOC_FAILED"  # PyTorch's words
+
+
+@contextlib.contextmanager
+def counted(
+    model: Denoiser, n: int, world: World, what: str, calls: int | None = None
+) -> Iterator[Callable[[int], None]]:
+    """A bar of network calls, `calls` in all if that is known; tell what it yields of images."""
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    done = 0
+    bar = tqdm(total=calls, desc=what, unit="call", disable=not world.main)
+
+    def called(*_: object) -> None:  # a hook that returned something would change the network
+        bar.update()
+
+    def images(more: int) -> None:
+        nonlocal done
+        done += more
+        bar.set_postfix_str(f"{done}/{n} images")
+
+    hook = model.net.register_forward_hook(called)
+    with bar:
+        images(0)
+        try:
+            yield images
+        finally:
+            hook.remove()
+
+
+@contextlib.contextmanager
+def enough_memory(batch: int) -> Iterator[None]:
+    """Say which option to lower when a batch does not fit."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        if not known and not re.search(_TOO_MUCH, str(error)):
+            raise
+        less = f"--batch {batch // 2}" if batch > 1 else "a smaller network or another machine"
+        raise ValueError(f"out of memory with --batch {batch}: take {less}") from error
