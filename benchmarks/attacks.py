@@ -37,7 +37,7 @@ from record import provenance, save
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
-from minidiff.cli import commands  # noqa: F401 - imported before the forks
+from minidiff.cli import commands
 from minidiff.cli.parser import main as cli
 from minidiff.data.download import fetch
 from minidiff.engine import tensorfile
@@ -93,9 +93,11 @@ def replaced(value: Any, rng: Rng) -> Any:
     if isinstance(value, list) and value and rng.random() < 0.7:
         i = rng.randrange(len(value))
         return [*value[:i], replaced(value[i], rng), *value[i + 1 :]]
-    return {**value, rng.choice(["a", "__class__", "T"]): 1} if rng.random() < 0.05 and isinstance(
-        value, dict
-    ) else rng.choice(NASTY)
+    return (
+        {**value, rng.choice(["a", "__class__", "T"]): 1}
+        if rng.random() < 0.05 and isinstance(value, dict)
+        else rng.choice(NASTY)
+    )
 
 
 def hostile_text(value: Any, rng: Rng) -> str:
@@ -104,7 +106,9 @@ def hostile_text(value: Any, rng: Rng) -> str:
     if kind == 0:
         return "[" * 100_000
     if kind == 1:
-        return rng.choice(["", "null", "[]", "3", '"x"', "{}", '{"format": 1}', "{'a': 1}", "\ufeff{}"])
+        return rng.choice(
+            ["", "null", "[]", "3", '"x"', "{}", '{"format": 1}', "{'a': 1}", "\ufeff{}"]
+        )
     return json.dumps(replaced(value, rng))
 
 
@@ -207,7 +211,8 @@ def config(base: Path, folder: Path, rng: Rng) -> Action:
             "import os", "steps = __import__('os').system('touch escaped')", "steps = " + "(" * 500,
             "del steps", "open('escaped', 'w')", f"{name} = [{name} for {name} in range(9)]",
             f"{name} = {name}", f"{name} = 9 ** 9 ** 9", f"{name} = '\\N{{BULLET}}' * 10 ** 9",
-            "class A: pass", f"{name} = -" + "9" * 5000, f"{name} = {{**{{}}}}", "\0", "\ufeffT = 3",
+            "class A: pass", f"{name} = -" + "9" * 5000, f"{name} = {{**{{}}}}", "\0",
+            "\ufeffT = 3",
         ]  # fmt: skip
         lines[i] = rng.choice(code) if kind == 1 else f"{name} = {rng.choice(NASTY)!r}"
         path.write_text("\n".join(lines))
@@ -272,7 +277,9 @@ class Liar(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             return
         self.send_response(206 if how == "range" else 200)
-        length = {"long": "5000", "huge": str(2**62), "word": "many", "minus": "-5"}.get(how, "1000")
+        length = {"long": "5000", "huge": str(2**62), "word": "many", "minus": "-5"}.get(
+            how, "1000"
+        )
         self.send_header("Content-Length", length)
         self.end_headers()
         with contextlib.suppress(OSError):
@@ -343,7 +350,9 @@ def child(folder: Path, action: Action, port: int) -> None:
     os.chdir(folder)
     os.environ["HOME"] = str(folder)
     signal.alarm(SECONDS)
-    used = 1024 * int(next(x for x in open("/proc/self/status") if x.startswith("VmData")).split()[1])  # noqa: SIM115
+    used = 1024 * int(
+        next(x for x in open("/proc/self/status") if x.startswith("VmData")).split()[1]
+    )  # noqa: SIM115
     resource.setrlimit(resource.RLIMIT_DATA, (used + GIB, used + GIB))
     resource.setrlimit(resource.RLIMIT_FSIZE, (GIB, GIB))
     watch(folder, port)
@@ -367,7 +376,10 @@ def verdict(status: int, said: str) -> str:
         return "memory"
     if code == 99 or "Traceback" in said:
         return "traceback"
-    if max((len(line) for line in said.splitlines() if line.startswith("minidiff:")), default=0) > LONGEST:
+    if (
+        max((len(line) for line in said.splitlines() if line.startswith("minidiff:")), default=0)
+        > LONGEST
+    ):
         return "verbose"
     return "refused" if code else "harmless"
 
@@ -440,7 +452,9 @@ def main() -> int:
                 counts[kind.__name__] = dict(sorted(found.items()))
                 print(f"{kind.__name__}: {counts[kind.__name__]}", flush=True)
     if args.json:
-        save(args.json, {**provenance("cpu"), "seed": args.seed, "counts": counts, "faults": faults})
+        save(
+            args.json, {**provenance("cpu"), "seed": args.seed, "counts": counts, "faults": faults}
+        )
     return int(bool(faults))
 
 
