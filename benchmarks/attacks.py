@@ -350,9 +350,8 @@ def child(folder: Path, action: Action, port: int) -> None:
     os.chdir(folder)
     os.environ["HOME"] = str(folder)
     signal.alarm(SECONDS)
-    used = 1024 * int(
-        next(x for x in open("/proc/self/status") if x.startswith("VmData")).split()[1]
-    )  # noqa: SIM115
+    status = Path("/proc/self/status").read_text()
+    used = 1024 * int(status.split("VmData:")[1].split()[0])
     resource.setrlimit(resource.RLIMIT_DATA, (used + GIB, used + GIB))
     resource.setrlimit(resource.RLIMIT_FSIZE, (GIB, GIB))
     watch(folder, port)
