@@ -429,13 +429,20 @@ def targets() -> Iterator[Path]:
         server.shutdown()
 
 
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    result.add_argument("--n", type=int, default=100, help="attacks of each kind")
+    result.add_argument("--seed", type=int, default=0)
+    result.add_argument("--only", choices=[kind.__name__ for kind in ATTACKS])
+    result.add_argument("--json", type=Path)
+    return result
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=100, help="attacks of each kind")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", choices=[kind.__name__ for kind in ATTACKS])
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
+    """Count what becomes of every attack; 1 if one of them found a fault."""
+    args = parser().parse_args()
     counts: dict[str, Any] = {}
     faults = []
     with targets() as base:

@@ -366,10 +366,10 @@ def test_evaluate_against_published_statistics(
     [
         (["--data", "digits", "--extractor", "inception"], "--extractor must be one of"),
         (["--data", "digits", "--n", "3"], "--n must be above 3"),
-        (["--data", "digits", "--json", "{folder}"], "is a folder: give the name of a file"),
+        (["--data", "digits", "--json", "{folder}"], "Is a directory"),
         (["--data", "{folder}/nothing.npz"], "nothing.npz: No such file"),
         (["--data", "{folder}/text.npz"], "no .npz of plain numbers"),
-        (["--data", "{folder}/photos"], "cannot identify image file"),
+        (["--data", "{folder}/photos"], "it is none of BMP"),
         (["--data", "{folder}/three", "--extractor", "classifier"], "3 images, of which there"),
     ],
 )
