@@ -19,6 +19,7 @@ from minidiff.engine.int8 import pack, unpack
 from minidiff.engine.match import check_architecture as check_architecture
 from minidiff.engine.match import check_function
 from minidiff.engine.match import check_moments as check_moments
+from minidiff.engine.match import check_tensor as check_tensor
 from minidiff.engine.match import part as part
 from minidiff.engine.tensorfile import CheckpointError as CheckpointError
 from minidiff.engine.tensorfile import Info as Info

@@ -100,6 +100,15 @@ class EMA:
                 f"the saved average lacks {missing[0]!r} (and {len(missing) - 1} more): it was "
                 f"made with other decays than {self.decays} or for another network"
             )
+        for d, shadow in zip(self.decays, self.shadows, strict=True):
+            for name, m in zip(self.names, shadow, strict=True):
+                if (shape := state[f"{d}/{name}"].shape) != m.shape:
+                    raise ValueError(
+                        f"the saved average of {name} is of shape {tuple(shape)}, not "
+                        f"{tuple(m.shape)}: it was made for another network"
+                    )
+        if state["updates"].ndim:
+            raise ValueError("the saved average does not say how many updates it has had")
         self.updates = int(state["updates"])
         for d, shadow in zip(self.decays, self.shadows, strict=True):
             for name, m in zip(self.names, shadow, strict=True):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from minidiff.engine.tensorfile import CheckpointError
@@ -49,18 +50,28 @@ def check_function(saved: UNetConfig, mine: UNetConfig, path: str | Path, widene
         raise CheckpointError(f"{path} was made for another architecture: {'; '.join(wrong)}")
 
 
+def check_tensor(
+    tensors: Mapping[str, Tensor], name: str, shape: Sequence[int], path: str | Path
+) -> None:
+    """Refuse a training state that lacks a tensor of real numbers of this name and shape."""
+    found = tensors.get(name)
+    if found is None:
+        was = "missing"
+    elif found.shape != torch.Size(shape):
+        was = f"of shape {tuple(found.shape)}"
+    elif not found.is_floating_point():
+        was = f"of type {found.dtype}"
+    else:
+        return
+    raise CheckpointError(f"{path} is no state of this run: {name} is {was}")
+
+
 def check_moments(net: nn.Module, tensors: Mapping[str, Tensor], path: str | Path) -> None:
     """Refuse a training state unless Adam's moments are there for every parameter, or for none."""
-    saved = part(tensors, "adam/")
+    saved = {name for name in tensors if name.startswith("adam/")}
     for name, p in net.named_parameters() if saved else ():
         for kind, shape in (("exp_avg", p.shape), ("exp_avg_sq", p.shape), ("step", ())):
-            found = saved.pop(f"{name}/{kind}", None)
-            if found is None or found.shape != shape or not found.is_floating_point():
-                was = "missing" if found is None else f"of shape {tuple(found.shape)}"
-                raise CheckpointError(
-                    f"{path} is no state of this run: adam/{name}/{kind} is {was}"
-                )
+            check_tensor(tensors, f"adam/{name}/{kind}", shape, path)
+            saved.remove(f"adam/{name}/{kind}")
     if saved:
-        raise CheckpointError(
-            f"{path} is no state of this run: adam/{next(iter(saved))} is unknown"
-        )
+        raise CheckpointError(f"{path} is no state of this run: {min(saved)} is unknown")

@@ -45,8 +45,14 @@ def describe_run(model: Denoiser, config: TrainConfig, data: Images | Folder) ->
 def check_same_run(saved: Info, mine: Info, path: Path) -> None:
     """Refuse the state of another network, process or kind of image; warn of other settings."""
     config, data = mine["config"], mine["data"]
-    old_data: Any = saved.get("data", data)  # which the first versions did not write down
     fixed = {k: v for k, v in mine.items() if k not in ("config", "data")}
+    old_data: Any = saved.get("data", data)  # which the first versions did not write down
+    odd = [name for name in fixed if name not in saved]
+    kinds = {"config": dict, "scaler": dict, "step": int}
+    odd += [name for name, kind in kinds.items() if not isinstance(saved.get(name), kind)]
+    odd += [] if isinstance(old_data, dict) and old_data.keys() == data.keys() else ["data"]
+    if odd:
+        raise CheckpointError(f"{path} is no state of a run: its {odd[0]} is missing or damaged")
     kind = {"shape": data["shape"]}
     if config["conditional"]:
         kind["classes"] = data["classes"]

@@ -141,14 +141,23 @@ class RunLog:
         assert self.path is not None
         if not self.path.exists():
             return
-        kept = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
-            except (ValueError, KeyError):
-                continue  # a line cut short when the run was killed
+        lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+        steps = [_step_of(line) for line in lines]
+        if odd := sum(n is None for n in steps[:-1]):  # the last was cut when the run was killed
+            warnings.warn(f"{odd} lines of {self.path} are damaged and left out", stacklevel=5)
+        kept = [
+            f"{line}\n" for line, n in zip(lines, steps, strict=True) if n is not None and n <= step
+        ]
         write_whole(self.path, "".join(kept).encode())
+
+
+def _step_of(line: str) -> int | None:
+    """The step of a line of the log; None if it is no such line."""
+    try:
+        step = json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+        return None
+    return step if isinstance(step, int) else None
 
 
 def _json(value: Any) -> Any:

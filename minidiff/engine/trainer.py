@@ -239,6 +239,7 @@ class Trainer:
         net = part("net/")
         checkpoint.check_architecture(self.net, net, path)
         checkpoint.check_moments(self.net, tensors, path)
+        checkpoint.check_tensor(tensors, "skipped", self.meter.skipped.shape, path)
         check_same_run(info, self.about, path)
 
         # The weights and their averages.
