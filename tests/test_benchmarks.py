@@ -228,6 +228,23 @@ def test_settings_without_effect_are_refused(settings: list[str], message: str) 
     assert message in run.stderr
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the attacks are watched through /proc")
+def test_damaged_and_hostile_files_are_refused_or_harmless() -> None:
+    command = [sys.executable, "benchmarks/attacks.py", "--n", "8", "--seed", "30"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout
+    assert run.stdout.count("refused") == 6  # of seven kinds; a damaged log costs its lines alone
+
+
+def test_the_attacks_that_the_book_tells_of_are_those_counted() -> None:
+    counts = md.results("attacks")["counts"].values()
+    refused, harmless = (sum(c.get(k, 0) for c in counts) for k in ("refused", "harmless"))
+    text = " ".join((ROOT / "book" / "how_built.md").read_text(encoding="utf-8").split())
+    assert not md.results("attacks")["faults"]
+    said = f"{refused + harmless} times; {refused} were refused in a sentence, {harmless} harmless"
+    assert said in text
+
+
 def printed(script: str, *arguments: str) -> str:
     """What a script prints in smoke mode."""
     run = subprocess.run(
