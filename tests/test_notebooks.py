@@ -150,6 +150,10 @@ def test_the_normal_form_drops_what_nobody_wrote_and_is_stable() -> None:
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
+        (
+            nbformat.v4.new_markdown_cell('<a id="fig-a"></a>\n\n**Figure ?.** A.\n\n## B'),
+            "a caption has a cell of its own",
+        ),
         (code(outputs=[display({"image/png": "aGk="})]), "without alternative text"),
         (code(outputs=[display({"text/html": "<img src='x'>"})]), "HTML image without"),
         (code(outputs=2 * [display({"image/png": "aGk="}, **{"image/png": {"alt": "x"}})]), "one"),

@@ -283,6 +283,8 @@ def cell_problems(cell: NotebookNode) -> Iterator[str]:
     if ABSOLUTE_PATH.search(source):
         yield "names an absolute path"
     if cell.cell_type == "markdown":
+        if source.startswith('<a id="fig-') and re.search(r"^#{1,6} ", source, flags=re.M):
+            yield "has a heading below a caption: a caption has a cell of its own"
         for alt in re.findall(r"!\[([^\]]*)\]\(", source):
             if not alt.strip():
                 yield "has an image without alternative text"
