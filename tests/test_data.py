@@ -325,7 +325,7 @@ def test_a_partial_file_is_not_mistaken_for_a_whole_one(tiny_mnist):
 
 
 def test_unknown_names_and_splits():
-    with pytest.raises(ValueError, match="digits, mnist, fashion, kmnist, cifar10, or a folder"):
+    with pytest.raises(ValueError, match="cifar10, creatures, creatures_varied, or a folder"):
         load("imagenet")
     with pytest.raises(ValueError, match="split must be one of train, test; got"):
         load("digits", "validation")

@@ -23,7 +23,7 @@ from minidiff.cli.outputs import ANIMATIONS, Output, check_target, kind_of
 from minidiff.cli.progress import counted, enough_memory
 from minidiff.data.download import DownloadError
 from minidiff.data.files import write_whole
-from minidiff.data.sets import NAMES, Folder, Images, check_source, load, to_uint8
+from minidiff.data.sets import DRAWN, NAMES, Folder, Images, check_source, load, to_uint8
 from minidiff.denoiser import Denoiser
 from minidiff.engine.checkpoint import (
     available,
@@ -218,6 +218,8 @@ def _data(args: Namespace, model: Denoiser, world: World) -> tuple[Images | Fold
         check_source(args.data)
         data = Folder(Path(args.data).expanduser(), args.split, shape[1], world.device)
         note = resized(data)
+    elif args.data in DRAWN:
+        data = load(args.data, args.split, world.device, size=shape[1])
     elif (data := load(args.data, args.split, world.device)).shape[1] < shape[1]:
         # it was trained on images with a margin
         before = "x".join(map(str, data.shape[1:]))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 Device = torch.device | str | None
+Classes = tuple[str, ...] | tuple[tuple[str, ...], ...]  # names; K tuples of them if K labels each
 Which = SupportsIndex | Sequence[int] | Tensor  # so many at random, or those of these numbers
 
 
@@ -38,11 +39,15 @@ def to_uint8(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Images:
-    """A data set on one device: images (N, C, H, W) uint8, labels (N,) long, names of classes."""
+    """A data set on one device: images (N, C, H, W) uint8, labels (N,) long, names of classes.
+
+    An image with several labels, such as its ears and its fur, has a row of them: labels (N, K),
+    and `classes` holds K tuples of names.
+    """
 
     images: Tensor
     labels: Tensor
-    classes: tuple[str, ...]
+    classes: Classes
     name: str = "images"
 
     def __post_init__(self) -> None:
@@ -52,22 +57,26 @@ class Images:
                 "images must be a uint8 tensor of shape (N, C, H, W) with N, C, H, W of at least "
                 f"1, got {_told(x)} (to_uint8 turns floats in -1..1 into that)"
             )
-        if not isinstance(y, Tensor) or y.dtype != torch.long or y.shape != (len(x),):
+        object.__setattr__(self, "classes", _names(self.classes))
+        found = count_classes(self.classes)
+        several = isinstance(found, tuple)
+        counts = found if isinstance(found, tuple) else (found,)
+        shape = (len(x), len(counts)) if several else (len(x),)
+        if not isinstance(y, Tensor) or y.dtype != torch.long or y.shape != shape:
+            row = f"a row of {len(counts)}" if several else "one"
             raise ValueError(
-                f"labels must be a tensor of whole numbers (torch.long), one for each of the "
+                f"labels must be a tensor of whole numbers (torch.long), {row} for each of the "
                 f"{len(x)} images, got {_told(y)}"
             )
-        named = isinstance(self.classes, (tuple, list))
-        if not named or not all(isinstance(c, str) for c in self.classes):
-            raise ValueError(f"classes must be a tuple of names, got {self.classes!r}")
-        object.__setattr__(self, "classes", tuple(self.classes))
         if y.device.type == "cpu":  # a look at the values would wait for a GPU
-            low, high = y.aminmax()
-            if low < 0 or high >= len(self.classes):
-                raise ValueError(
-                    f"labels must be in 0..{len(self.classes) - 1}, one number for each of the "
-                    f"{len(self.classes)} classes, got {int(low)}..{int(high)}"
-                )
+            columns = y.view(len(x), -1).unbind(1)
+            for count, column in zip(counts, columns, strict=True):
+                low, high = column.aminmax()
+                if low < 0 or high >= count:
+                    raise ValueError(
+                        f"labels must be in 0..{count - 1}, one number for each of the "
+                        f"{count} classes, got {int(low)}..{int(high)}"
+                    )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -91,6 +100,7 @@ class Images:
     ) -> tuple[Tensor, Tensor]:
         """x0 (B, C, H, W) in [-1, 1] and labels (B,): the images at `which`, or so many at random.
 
+        Several labels an image are rows of them, (B, K).
         `flip` mirrors each image left to right with probability 1/2.
 
         >>> black = torch.zeros(10, 3, 32, 32, dtype=torch.uint8)
@@ -115,6 +125,31 @@ class Images:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """`batch` for each list of indices in turn."""
         return (self.batch(b, generator=generator, flip=flip) for b in batches)
+
+
+def count_classes(classes: Classes) -> int | tuple[int, ...]:
+    """How many names there are; of several labels, how many each has.
+
+    >>> count_classes(("cat", "dog")), count_classes((("cat", "dog"), ("black", "red", "white")))
+    (2, (2, 3))
+    """
+    counts = tuple(len(names) for names in classes if not isinstance(names, str))
+    return counts or len(classes)
+
+
+def _names(classes: object) -> Classes:
+    """A tuple of names, or of tuples of names, refused if it is neither."""
+
+    def names(value: object) -> bool:
+        return isinstance(value, (tuple, list)) and all(isinstance(name, str) for name in value)
+
+    if names(classes):
+        return tuple(classes)  # type: ignore[arg-type]
+    if isinstance(classes, (tuple, list)) and all(names(c) for c in classes):
+        return tuple(tuple(c) for c in classes)
+    raise ValueError(
+        f"classes must be a tuple of names, got {classes!r} (K tuples if an image has K labels)"
+    )
 
 
 def _told(value: object) -> str:

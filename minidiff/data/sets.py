@@ -1,4 +1,4 @@
-"""Chapter 6: the data sets, which are digits, the MNIST family, CIFAR-10, any folder of pictures.
+"""Chapter 6: the data sets, digits, the MNIST family, CIFAR-10, creatures, any folder of pictures.
 
 A small set lives on the device as one uint8 tensor: no workers, no copies, flips on the GPU. A
 folder too big for that is read while training by PyTorch's DataLoader. Both have the same methods.
@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from minidiff.data.creature_set import drawn
+from minidiff.data.creatures import FACTORS
 from minidiff.data.download import DownloadError, fetch
 from minidiff.data.folder import Folder
 from minidiff.data.images import Device, Images, from_uint8, to_uint8
@@ -91,8 +93,9 @@ _CIFAR_SHA256 = {
 _IN_MEMORY = 2 << 30  # a folder whose uint8 pixels need more bytes than this is streamed
 
 
-Name = Literal["digits", "mnist", "fashion", "kmnist", "cifar10"]
+Name = Literal["digits", "mnist", "fashion", "kmnist", "cifar10", "creatures", "creatures_varied"]
 NAMES: tuple[str, ...] = get_args(Name)
+DRAWN = ("creatures", "creatures_varied")  # at any size
 Split = Literal["train", "test"]
 SPLITS: tuple[str, ...] = get_args(Split)
 
@@ -122,6 +125,9 @@ def load(
 ) -> Images | Folder:
     """The data set "digits", "mnist", "fashion", "kmnist" or "cifar10", or a folder of images.
 
+    "creatures" and "creatures_varied" are drawn here, at 32 x 32 or the `size` given, each with a
+    label for its ears, muzzle, eyes, hair, pattern, fur and ground (`minidiff.data.creatures`).
+
     `root` is where the files are, or are downloaded to: by default `cache()`. `size` pads a named
     set with black to size x size (28 -> 32), and crops and resizes the images of a folder. `split`
     is "train" or "test": in a folder, the subfolders that `Layout` takes for them.
@@ -142,6 +148,9 @@ def load(
     elif name == "cifar10":
         images, labels = _cifar10(split, Path(root or cache()) / "cifar10")
         classes = _CIFAR_CLASSES
+    elif name in DRAWN:
+        images, labels = drawn(split, size or 32, varied=name == DRAWN[1])
+        return Images(images, labels, tuple(FACTORS.values()), name).to(device)
     else:
         folder = Folder(Path(name), split, size, device)
         return (
