@@ -61,7 +61,9 @@ def check_learned(variance: str, learns: bool) -> None:
         )
 
 
-def check_null(null: int | None, classes: int, w: float) -> None:
+def check_null(
+    null: int | tuple[int, ...] | None, classes: int | tuple[int, ...], w: float
+) -> None:
     """Guidance needs a label that means none; the classes alone (w = 0) do not."""
     if null is None and (w != 0 or not classes):
         knows = f"{classes} classes and no null class" if classes else "no labels"
@@ -71,12 +73,13 @@ def check_null(null: int | None, classes: int, w: float) -> None:
         )
 
 
-def check_labels(labels: Tensor, xt: Tensor) -> None:
-    """One label for each sample, a whole number."""
+def check_labels(labels: Tensor, xt: Tensor, like: int | tuple[int, ...] = 0) -> None:
+    """One label for each sample, a whole number; or a row of as many as `like` has."""
     if labels.is_floating_point() or labels.dtype == torch.bool:
         raise ValueError(f"labels must be whole numbers (torch.long), got {labels.dtype}")
-    if labels.shape != xt.shape[:1]:
-        raise ValueError(f"labels has shape {tuple(labels.shape)}, expected ({len(xt)},)")
+    shape = (len(xt), len(like)) if isinstance(like, tuple) else (len(xt),)
+    if labels.shape != shape:
+        raise ValueError(f"labels has shape {tuple(labels.shape)}, expected {shape}")
 
 
 def check_logits(logits: Tensor, labels: Tensor) -> None:

@@ -22,6 +22,7 @@ from minidiff.schedule import Index, Schedule, beta_of, beta_tilde_of
 
 Variance = Literal["small", "large", "learned", "diagonal"]
 VARIANCES: tuple[str, ...] = get_args(Variance)
+Classes = int | tuple[int, ...]  # a number for the label, or one for each of several
 Clip = bool | Callable[[Tensor, Index], Tensor]  # the latter an x0 hook
 
 
@@ -173,12 +174,13 @@ class Denoiser(nn.Module):
         return bool(self._fact("self_cond", False))
 
     @property
-    def num_classes(self) -> int:
-        """How many labels the network knows, 0 if none."""
-        return int(self._fact("num_classes", 0))
+    def num_classes(self) -> Classes:
+        """How many labels the network knows, 0 if none; for each of several labels an image."""
+        classes: Classes = self._fact("num_classes", 0)
+        return classes
 
     @property
-    def null_label(self) -> int | None:
+    def null_label(self) -> Classes | None:
         """The label that means none, `num_classes`; None if the network was trained without one."""
         return self.num_classes if self.num_classes and self._fact("null_class", True) else None
 

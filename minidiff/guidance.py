@@ -11,20 +11,21 @@ from torch import Tensor
 
 from minidiff.checks import check_share
 from minidiff.checks_networks import check_labels, check_logits, check_null
-from minidiff.denoiser import Denoiser, from_zero
+from minidiff.denoiser import Classes, Denoiser, from_zero
 from minidiff.parameterize import from_x0
 from minidiff.schedule import Index
 
 
-def guide(model: Denoiser, labels: Tensor, w: float = 0.0, null: int | None = None) -> Guided:
+def guide(model: Denoiser, labels: Tensor, w: float = 0.0, null: Classes | None = None) -> Guided:
     """Classifier-free guidance: eps = (1 + w) eps(x_t, y) - w eps(x_t, no label).
 
     Ho & Salimans 2022, eq. (6). A Denoiser with its labels bound: any sampler takes it. Both
     predictions come from one batch of twice the size. w = 0 is the conditional model itself.
 
-    model: a Denoiser whose network takes `labels`; labels: (B,) long, 0..num_classes-1;
-    null: the label that stands for "none" (default: the model's `null_label`). Without one w must
-    be 0.
+    model: a Denoiser whose network takes `labels`; labels: (B,) long, 0..num_classes-1, or
+    (B, K) if an image has K labels; those that are "none" are left to the network.
+    null: the label, or the K labels, that stand for "none" (default: the model's `null_label`).
+    Without them w must be 0.
 
     >>> from minidiff.schedule import Schedule
     >>> net = lambda x, t, labels: labels.float().reshape(-1, 1).expand_as(x)
@@ -86,7 +87,7 @@ class Guided(Denoiser):
     """What `guide` returns: a Denoiser that asks its network twice and extrapolates."""
 
     def __init__(
-        self, model: Denoiser, labels: Tensor, w: float = 0.0, null: int | None = None
+        self, model: Denoiser, labels: Tensor, w: float = 0.0, null: Classes | None = None
     ) -> None:
         super().__init__(model.net, model.schedule, model.predict, model.variance, model.clip)
         self.labels = torch.as_tensor(labels)  # a list does, too
@@ -97,11 +98,12 @@ class Guided(Denoiser):
 
     def ask(self, xt: Tensor, t: Index, **cond: Any) -> tuple[Tensor, Tensor | None]:
         """The guided prediction; the variance is that of the labels alone."""
-        check_labels(self.labels, xt)
+        check_labels(self.labels, xt, self.num_classes if self.null is None else self.null)
         labels = self.labels.to(xt.device)
         if self.w == 0 or self.null is None:
             return super().ask(xt, t, **cond, labels=labels)
-        both = torch.cat([labels, torch.full_like(labels, self.null)])
+        null = torch.tensor(self.null, dtype=labels.dtype, device=labels.device)
+        both = torch.cat([labels, null.expand_as(labels)])
         t2 = torch.cat([t, t]) if isinstance(t, Tensor) and t.numel() > 1 else t
         cond2 = {k: torch.cat([v, v]) if isinstance(v, Tensor) else v for k, v in cond.items()}
         out, values = super().ask(torch.cat([xt, xt]), t2, **cond2, labels=both)

@@ -1,14 +1,24 @@
-"""Creatures: every factor shows, and what is drawn is read."""
+"""Creatures: every factor shows, what is drawn is read, and networks take several labels."""
 
+import hashlib
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from minidiff.data import creatures, from_uint8, to_uint8
+import minidiff as md
+from minidiff.data import creature_set, creatures, from_uint8, load, to_uint8
+from minidiff.data.images import Images, count_classes
 from minidiff.data.shapes import bow, disc, join, line, meet, oval
+from minidiff.engine.config import make_model, read_config
+from minidiff.engine.distributed import World
+from minidiff.engine.generate import Sampling, generate, in_turn
+from minidiff.unet.compat import unet_to_diffusers
 
 EARS, MUZZLE, EYES = 0, 1, 2
+DIGEST = "7f8b2d75ccc59fbe7d5d9cee9a2956b0d1fbe4f12135cf31a524d7974c7ce76f"  # of all labels
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -253,3 +263,200 @@ def test_nothing_that_can_be_drawn_is_nearer(kind: str) -> None:
 def test_what_cannot_be_read_is_refused(images: torch.Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         creatures.read(images)
+
+
+# -- the data set ---------------------------------------------------------------------------------
+
+
+def test_the_sets_are_fixed_disjoint_and_withhold_their_pairs() -> None:
+    train, test = (load("creatures", split, size=16) for split in ("train", "test"))
+    assert isinstance(train, Images)
+    assert isinstance(test, Images)
+    assert train.classes == tuple(creatures.FACTORS.values())
+    assert train.name == "creatures"
+    assert (train.images.shape, test.images.shape) == ((50_000, 3, 16, 16), (10_000, 3, 16, 16))
+    digest = hashlib.sha256(torch.cat([train.labels, test.labels]).numpy().tobytes()).hexdigest()
+    assert digest == DIGEST
+    assert len(torch.cat([train.labels, test.labels]).unique(dim=0)) == 60_000
+    assert not creature_set.withheld(train.labels).any()
+    assert torch.equal(creature_set.withheld(test.labels), torch.arange(10_000) % 2 == 1)
+    assert {muzzle for _, muzzle in creature_set.WITHHELD} == set(creatures.FACTORS["muzzle"])
+    seen = torch.zeros(creatures.COUNTS[:2], dtype=torch.bool)
+    seen[train.labels[:, 0], train.labels[:, 1]] = True
+    assert (~seen).sum() == len(creature_set.WITHHELD)
+    for images in (train, test):
+        x, labels = images.batch(500, generator=generator())
+        assert torch.equal(x, from_uint8(to_uint8(creatures.draw(labels, 16))))
+
+
+def test_the_varied_set_has_the_same_creatures_each_in_its_own_way() -> None:
+    plain, varied = (load(name, "test") for name in ("creatures", "creatures_varied"))
+    assert torch.equal(plain.labels, varied.labels)
+    assert plain.shape == varied.shape == (3, 32, 32)
+    assert (plain.images != varied.images).flatten(1).any(1).all()
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "message"),
+    [
+        (torch.zeros(4, dtype=torch.long), (("a", "b"), ("c",)), "a row of 2 for each of the 4"),
+        (torch.zeros(4, 3, dtype=torch.long), (("a", "b"), ("c",)), "a row of 2 for each of the 4"),
+        (torch.ones(4, 2, dtype=torch.long), (("a", "b"), ("c",)), r"0\.\.0, .* got 1\.\.1"),
+        (
+            torch.zeros(4, 2, dtype=torch.long),
+            (("a", "b"), "c"),
+            "a tuple of names, got .*K tuples",
+        ),
+    ],
+)
+def test_several_labels_that_are_none_are_refused(
+    labels: torch.Tensor, classes: tuple[tuple[str, ...], ...], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Images(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), labels, classes)
+
+
+# -- networks with several labels -----------------------------------------------------------------
+
+
+def test_each_label_has_its_own_rows_and_its_own_null() -> None:
+    net = md.UNet.digits(num_classes=(3, 2)).eval()
+    assert net.labels.weight.shape[0] == 4 + 3
+    t = torch.zeros(1, dtype=torch.long)
+    every = [torch.tensor([[a, b]]) for a in range(4) for b in range(3)]
+    vectors = torch.cat([net.embed(t, labels) for labels in every])
+    assert len(vectors.unique(dim=0)) == 12
+    for labels, vector in zip(every, vectors, strict=True):
+        a, b = labels[0].tolist()
+        told = net.labels.weight[a] + net.labels.weight[4 + b]
+        want = torch.nn.functional.silu(net.time(net.features(t)) + told)
+        torch.testing.assert_close(vector[None], want)
+    assert (
+        net(torch.zeros(2, 1, 8, 8), torch.zeros(2), torch.tensor([[0, 1], [3, 2]]))
+        .isfinite()
+        .all()
+    )
+    assert sum(row.parameters for row in net.rows()) == sum(p.numel() for p in net.parameters())
+
+
+def test_one_label_in_a_tuple_is_one_label() -> None:
+    torch.manual_seed(0)
+    one = md.UNet.digits(num_classes=5).eval()
+    torch.manual_seed(0)
+    lone = md.UNet.digits(num_classes=(5,)).eval()
+    t, y = torch.arange(4), torch.tensor([0, 3, 4, 5])
+    assert torch.equal(one.embed(t, y), lone.embed(t, y[:, None]))
+    assert one.state_dict().keys() == lone.state_dict().keys()
+
+
+def test_several_labels_without_a_null_class() -> None:
+    net = md.UNet.digits(num_classes=(3, 2), null_class=False, label_dropout=1.0, start="torch")
+    assert net.labels.weight.shape[0] == 3 + 2
+    t, y = torch.zeros(1), torch.tensor([[2, 1]])
+    told = net.train().embed(t, y)
+    rows = net.labels.weight[2] + net.labels.weight[3 + 1]
+    torch.testing.assert_close(told, torch.nn.functional.silu(net.time(net.features(t)) + rows))
+    x = torch.zeros(1, 1, 8, 8)
+    with pytest.raises(ValueError, match=r"entries 0\.\.2, 0\.\.1; got 2\.\.2"):
+        net(x, t, torch.tensor([[0, 2]]))
+    model = md.Denoiser(net, md.Schedule.linear(100)).eval()
+    assert model.null_label is None
+    assert torch.equal(md.guide(model, y)(x, 5).eps, model(x, 5, labels=y).eps)
+    with pytest.raises(ValueError, match="no null class"):
+        md.guide(model, y, w=1.0)
+    with pytest.raises(ValueError, match=r"expected \(1, 2\)"):
+        md.guide(model, y[0])(x, 5)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 1.0])
+def test_labels_are_dropped_as_often_as_asked_and_in_every_company(p: float) -> None:
+    net = md.UNet.digits(num_classes=(3, 4, 5), label_dropout=p, dropout=0.0).train()
+    seen = []
+    net.labels.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    torch.manual_seed(0)
+    net.embed(torch.zeros(20_000), torch.tensor([[0, 1, 2]]).expand(20_000, 3))
+    dropped = seen[0] != torch.tensor([0, 1, 2]) + net.first
+    assert torch.equal(seen[0][dropped], net.nulls.expand(20_000, 3)[dropped])
+    assert torch.allclose(dropped.float().mean(0), torch.tensor(p), atol=0.015)
+    counts = dropped.sum(1).bincount(minlength=4)
+    if 0 < p < 1:  # E[u^(3 (1 - p) / p)] lose all three
+        assert counts.min() > 0
+        assert abs(counts[3] / 20_000 - p / (3 * (1 - p) + p)) < 0.015
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (torch.zeros(2, dtype=torch.long), r"shape \(2, 2\) .* got shape \(2,\)"),
+        (torch.zeros(2, 3, dtype=torch.long), r"shape \(2, 2\)"),
+        (torch.tensor([[0, 3], [0, 0]]), r"1, or 2 for no class; got 0\.\.3"),
+        (None, "got none"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(labels: torch.Tensor | None, message: str) -> None:
+    net = md.UNet.digits(num_classes=(3, 2))
+    with pytest.raises(ValueError, match=message):
+        net(torch.zeros(2, 1, 8, 8), torch.zeros(2), labels)
+
+
+def test_guidance_leads_away_from_no_labels_at_all() -> None:
+    net = md.UNet.digits(num_classes=(3, 2), start="torch")
+    model = md.Denoiser(net, md.Schedule.linear(100), clip=False).eval()
+    x, y = torch.randn(2, 1, 8, 8, generator=generator()), torch.tensor([[0, 1], [3, 0]])
+    told = model(x, 5, labels=y).eps
+    untold = model(x, 5, labels=torch.tensor([[3, 2], [3, 2]])).eps
+    guided = md.guide(model, y, 2.0)(x, 5).eps
+    torch.testing.assert_close(guided, 3 * told - 2 * untold, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match=r"labels has shape \(2,\), expected \(2, 2\)"):
+        md.guide(model, y[:, 0], 2.0)(x, 5)
+    with pytest.raises(ValueError, match="one label an image"):
+        unet_to_diffusers(net)
+
+
+def test_labels_in_turn() -> None:
+    assert in_turn(range(2, 6), 3).tolist() == [2, 0, 1, 2]
+    assert in_turn(range(2, 6), 3, [1, 3]).tolist() == [1, 3, 1, 3]
+    assert in_turn(range(4), (2, 3)).tolist() == [[0, 0], [1, 1], [0, 2], [1, 0]]
+    with pytest.raises(ValueError, match=r"0\.\.1, or 2 for none, 0\.\.2, or 3 for none"):
+        in_turn(range(4), (2, 3), [3, 0])
+    with pytest.raises(ValueError, match="2 labels for each image"):
+        in_turn(range(4), (2, 3), [0, 1, 1])
+    with pytest.raises(ValueError, match=r"0\.\.1, 0\.\.2; got"):
+        in_turn(range(4), (2, 3), [2, 0], null=False)
+    model = md.Denoiser(md.UNet.digits(num_classes=(3, 2)), md.Schedule.linear(100))
+    how = Sampling(steps=2, labels=(0, 1, 2, 2))
+    one = World(0, 1, torch.device("cpu"))
+    model.eval()
+    few, all_ = (generate(model, (1, 8, 8), n, how, one, batch=b) for n, b in ((2, 1), (4, 3)))
+    torch.testing.assert_close(few, all_[:2], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "size"), [("creatures", 32), ("creatures16", 16)])
+def test_the_shipped_networks_are_small_and_know_every_factor(name: str, size: int) -> None:
+    config = read_config(name)
+    model = make_model(config, (3, size, size), count_classes(tuple(creatures.FACTORS.values())))
+    assert model.num_classes == creatures.COUNTS
+    assert sum(p.numel() for p in model.parameters()) <= 4_000_000
+
+
+def test_a_short_run_is_trained_saved_and_sampled(tmp_path: Path) -> None:
+    factors = creatures.random(64, generator())
+    images = Images(
+        to_uint8(creatures.draw(factors, 16)), factors, tuple(creatures.FACTORS.values())
+    )
+    options = {**read_config("creatures16").network_options, "width": 8}
+    config = replace(
+        read_config("creatures16"),
+        network_options=options,
+        steps=3,
+        batch=8,
+        sample_every=3,
+        validate_every=0,
+    )
+    md.train(config, tmp_path / "run", data=images, device="cpu")
+    model = md.load_pretrained(tmp_path / "run")
+    assert model.num_classes == creatures.COUNTS
+    *_, last = md.ddim(
+        md.guide(model, creatures.random(2), 1.0), torch.randn(2, 3, 16, 16), md.tau(1000, S=2)
+    )
+    assert last.x.shape == (2, 3, 16, 16)

@@ -233,7 +233,9 @@ def read_overrides(arguments: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def make_model(config: TrainConfig, shape: Sequence[int], classes: int) -> Denoiser:
+def make_model(
+    config: TrainConfig, shape: Sequence[int], classes: int | tuple[int, ...]
+) -> Denoiser:
     """The untrained model for images of shape (C, H, W), with so many classes if conditional."""
     channels, size, width = shape
     if size != width:

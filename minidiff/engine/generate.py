@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from minidiff.denoiser import Denoiser
+from minidiff.denoiser import Classes, Denoiser
 from minidiff.engine.distributed import World
 from minidiff.guidance import guide
 from minidiff.ode import Solver, solve
@@ -25,7 +25,10 @@ _CALLS = {"heun": 2, "rk4": 4}  # of the network in one step; of the others one
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to draw samples. `labels` are repeated as often as it takes; `guidance` is w of CFG."""
+    """How to draw samples. `labels` are repeated as often as it takes; `guidance` is w of CFG.
+
+    Of a network that takes K labels an image, `labels` are K for the first, K for the second, …
+    """
 
     steps: Count = 50
     spacing: Spacing = "linear"
@@ -56,13 +59,8 @@ class Sampling:
         """The sampler's steps from there."""
         times = tau(model.schedule, S=self.steps, spacing=self.spacing)
         if classes := model.num_classes:
-            known = self.labels or range(classes)
-            last = classes - 1 if model.null_label is None else classes
-            if not all(0 <= y <= last for y in known):
-                none = f", or {classes} for none" if last == classes else ""
-                raise ValueError(f"labels must be in 0..{classes - 1}{none}; got {list(known)}")
-            labels = [known[i % len(known)] for i in which]
-            model = guide(model, torch.tensor(labels, device=x_T.device), self.guidance)
+            labels = in_turn(which, classes, self.labels, model.null_label is not None)
+            model = guide(model, labels.to(x_T.device), self.guidance)
         elif self.labels is not None or self.guidance:
             raise ValueError("this model knows no classes: leave labels and guidance out")
         if self.sampler == "ddim":
@@ -70,6 +68,34 @@ class Sampling:
         if self.sampler == "ancestral":
             return ancestral(model, x_T, times, generator=noise)
         return solve(model, x_T, times, self.sampler, clip=model.clip)
+
+
+def in_turn(
+    which: Sequence[int], classes: Classes, wanted: Sequence[int] | None = None, null: bool = True
+) -> Tensor:
+    """Labels of the images number `which`, (n,) or (n, K): those wanted in turn, else all classes.
+
+    Of a network with K labels `wanted` holds rows of K numbers, one after the other. null: whether
+    the number of classes itself is a label, for none.
+
+    >>> in_turn(range(5), 3), in_turn(range(3), (2, 3), wanted=[1, 0, 2, 2]).tolist()
+    (tensor([0, 1, 2, 0, 1]), [[1, 0], [2, 2], [1, 0]])
+    """
+    counts = torch.tensor(classes)  # () or (K,)
+    number = torch.tensor(which).view(-1, *(1,) * counts.ndim)
+    if not wanted:
+        return number % counts
+    if len(wanted) % counts.numel():
+        raise ValueError(
+            f"this network has {counts.numel()} labels for each image: labels must be as many "
+            f"numbers, or twice as many for two images in turn, …; got {len(wanted)}"
+        )
+    rows = torch.tensor(wanted).view(-1, *counts.shape)
+    if bool(((rows < 0) | (rows >= counts + null)).any()):
+        none = ", or {} for none" if null else ""
+        fits = ", ".join(f"0..{k - 1}{none.format(k)}" for k in counts.view(-1).tolist())
+        raise ValueError(f"labels must be in {fits}; got {list(wanted)}")
+    return rows[number.flatten() % len(rows)]
 
 
 def draw(

@@ -18,12 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from minidiff.bound import prior_kl
+from minidiff.data.images import count_classes
 from minidiff.data.sets import Folder, Images
 from minidiff.denoiser import Denoiser
 from minidiff.engine import checkpoint
 from minidiff.engine.config import Loss, Times, TrainConfig, make_model
 from minidiff.engine.distributed import World, copies, fill, shards, whole
 from minidiff.engine.ema import EMA
+from minidiff.engine.generate import in_turn
 from minidiff.engine.guard import step_unless
 from minidiff.engine.order import data_order, mix
 from minidiff.engine.resume import check_same_run, describe_run
@@ -69,7 +71,7 @@ class Trainer:
 
         # The model: fresh weights, or those of init.
         torch.manual_seed(c.seed)
-        self.model = model or make_model(c, data.shape, len(data.classes))
+        self.model = model or make_model(c, data.shape, count_classes(data.classes))
         if c.init:
             checkpoint.load_weights(c.init, self.model)
         self.model.to(device).train()
@@ -210,7 +212,7 @@ class Trainer:
         """n images by DDIM, always from the same noise."""
         generator = torch.Generator(self.world.device).manual_seed(self.config.seed)
         x_T = torch.randn(n, *self.data.shape, generator=generator, device=self.world.device)
-        labels = torch.arange(n, device=x_T.device) % len(self.data.classes)
+        labels = in_turn(range(n), self.model.num_classes).to(x_T.device) if self.labelled else None
         cond: dict[str, Any] = {"labels": labels} if self.labelled else {}
         T = self.model.schedule.T
         with self.averaged() as model:

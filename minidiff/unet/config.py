@@ -25,9 +25,11 @@ class UNetConfig:
     symmetric: pad one on every side where the image is halved (IDDPM), not only right and below.
     time: "sinusoidal" (DDPM), "iddpm", or Fourier features with "learned" or "random" frequencies.
     clock: what the time features see: a factor on t, or a table of one number per t (log-SNR).
-    num_classes: how many labels there are; 0 is unconditional.
+    num_classes: how many labels there are; 0 is unconditional. A tuple is for images with several
+        labels: how many classes each has.
     null_class: label `num_classes` means none, and training puts it in place of a label with
-        probability `label_dropout` (classifier-free guidance); False: there is no such label.
+        probability `label_dropout` (classifier-free guidance); False: there is no such label. Of
+        several each has its own, and training drops all, some or none of an image's labels.
     self_cond: the network also sees its last guess of x_0, given as `x_self` (zeros if not).
     start: a fresh network's weights: "ddpm" as in Ho et al.'s code, or "torch", each layer's own.
 
@@ -52,7 +54,7 @@ class UNetConfig:
     symmetric: bool = False
     time: TimeKind = "sinusoidal"
     clock: float | tuple[float, ...] = 1.0
-    num_classes: Natural = 0
+    num_classes: Natural | tuple[Count, ...] = 0
     null_class: bool = True
     label_dropout: Share = 0.1
     self_cond: bool = False
@@ -60,6 +62,8 @@ class UNetConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.num_classes == ():
+            raise ValueError("num_classes must have one number for each label, got none")
         if not self.mults:
             raise ValueError("mults must have one number for each level, got none")
         if self.width % 2:
@@ -123,7 +127,17 @@ class UNetConfig:
     @property
     def labels(self) -> int:
         """How many labels have a vector: the classes, and the null class if there is one."""
-        return self.num_classes + (1 if self.num_classes and self.null_class else 0)
+        return sum(self.vectors)
+
+    @property
+    def vectors(self) -> tuple[int, ...]:
+        """The same, label by label, if an image has several.
+
+        >>> UNetConfig(num_classes=10).vectors, UNetConfig(num_classes=(3, 2)).vectors
+        ((11,), (4, 3))
+        """
+        counts = self.num_classes if isinstance(self.num_classes, tuple) else (self.num_classes,)
+        return tuple(count + self.null_class for count in counts if count)
 
     def head_width(self, channels: int) -> int:
         """How many channels each head has where an attention sees so many.
@@ -231,10 +245,11 @@ def check_inputs(
 
 
 def _check_labels(c: UNetConfig, n: int, labels: Tensor | None) -> None:
-    good = isinstance(labels, Tensor) and labels.shape == (n,) and not labels.is_floating_point()
+    shape = (n, len(c.num_classes)) if isinstance(c.num_classes, tuple) else (n,)
+    good = isinstance(labels, Tensor) and labels.shape == shape and not labels.is_floating_point()
     if not good:
         raise ValueError(
-            f"this network is conditional: labels must have shape ({n},) with {_entries(c)}; "
+            f"this network is conditional: labels must have shape {shape} with {_entries(c)}; "
             f"got {_told(labels)}"
         )
     assert labels is not None
@@ -242,14 +257,17 @@ def _check_labels(c: UNetConfig, n: int, labels: Tensor | None) -> None:
     if labels.device.type != "cpu" or torch.compiler.is_compiling() or not n:
         return
     with contextlib.suppress(RuntimeError):
-        low, high = (int(label) for label in labels.aminmax())
-        if low < 0 or high >= c.labels:
-            raise ValueError(f"labels must have {_entries(c)}; got {low}..{high}")
+        for count, column in zip(c.vectors, labels.view(n, -1).unbind(1), strict=True):
+            low, high = (int(label) for label in column.aminmax())
+            if low < 0 or high >= count:
+                raise ValueError(f"labels must have {_entries(c)}; got {low}..{high}")
 
 
 def _entries(c: UNetConfig) -> str:
-    none = f", or {c.num_classes} for no class" if c.null_class else ""
-    return f"whole entries 0..{c.num_classes - 1}{none}"
+    ends = (
+        f"0..{k - 2}, or {k - 1} for no class" if c.null_class else f"0..{k - 1}" for k in c.vectors
+    )
+    return f"whole entries {', '.join(ends)}"
 
 
 def _told(value: object) -> str:

@@ -33,7 +33,8 @@ def rows(net: UNet) -> list[Row]:
     with torch.device("meta"):  # shapes without numbers: nothing is computed
         twin = type(net)(c).eval()
         x, t = torch.zeros(1, c.in_channels, c.size, c.size), torch.zeros(1)
-        labels = torch.zeros(1, dtype=torch.long) if c.num_classes else None
+        shape = (1, len(c.num_classes)) if isinstance(c.num_classes, tuple) else (1,)
+        labels = torch.zeros(shape, dtype=torch.long) if c.num_classes else None
     out: list[Row] = []
     flops = 0
 

@@ -133,6 +133,8 @@ def to_diffusers(c: UNetConfig) -> dict[str, Any]:
     time = "iddpm" if c.time == "iddpm" else "sinusoidal"
     mults = (1, *c.mults[1:])
     require(c, linear_attention=(), time=time, clock=1.0, self_cond=False, mults=mults)
+    if isinstance(c.num_classes, tuple):
+        raise ValueError("their U-Net takes one label an image; this one has several")
     widths = {c.head_width(channels) for channels in c.attended}
     if c.heads > 1 and len(widths) > 1:
         raise ValueError(

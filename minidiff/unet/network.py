@@ -8,6 +8,8 @@ weight for weight to the public implementations (`compat.py` maps the names).
 from __future__ import annotations
 
 import contextlib
+import itertools
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -38,9 +40,9 @@ class UNet(nn.Module):
     """ε_θ(x_t, t), or whatever it is trained to predict: (B, C, H, W) → (B, out_channels, H, W).
 
     t is (B,), integer or float, in the networks' 0..T-1 (`Denoiser` subtracts the one). labels is
-    (B,), where `num_classes` is the null class; x_self the last guess of x_0. x is taken in the
-    weights' precision, and the output has it, also under autocast. `net.checkpointing = True`
-    trades time for memory in training.
+    (B,), where `num_classes` is the null class, or (B, K), each label with its own, if that is a
+    tuple of K; x_self the last guess of x_0. x is taken in the weights' precision, and the output
+    has it, also under autocast. `net.checkpointing = True` trades time for memory in training.
 
     `torch.func`, `torch.export` and second derivatives pass through it. Only where, in training
     mode, weights are differentiated twice, say so: `with sdpa_kernel(SDPBackend.MATH)`, since the
@@ -51,6 +53,9 @@ class UNet(nn.Module):
     torch.Size([2, 1, 8, 8])
     """
 
+    first: Tensor  # the row of the table where each label begins
+    nulls: Tensor  # of each label the row for none
+
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         self.config = c = config
@@ -59,8 +64,12 @@ class UNet(nn.Module):
 
         self.features = TimeFeatures(c.time, c.width, c.clock)
         self.time = nn.Sequential(nn.Linear(c.width, emb), nn.SiLU(), nn.Linear(emb, emb))
-        if c.num_classes:
-            self.labels = nn.Embedding(c.labels, emb)  # the last one: no label, if there is one
+        if c.num_classes:  # one table; each label's last row means none, if there is a null class
+            ends = torch.tensor([*itertools.accumulate(c.vectors)])
+            self.register_buffer("first", ends - torch.tensor(c.vectors), persistent=False)
+            self.register_buffer("nulls", ends - 1, persistent=False)
+            self.labels = nn.Embedding(c.labels, emb)
+            self.labels.weight.data /= math.sqrt(len(c.vectors))  # the sum of K is like one
 
         def stage(channels: int, out: int, kind: type[Attention] | None) -> Stage:
             res = ResBlock(channels, out, emb, c.groups, c.eps, c.dropout, c.scale_shift)
@@ -152,11 +161,22 @@ class UNet(nn.Module):
         with _full_precision(t):
             emb = self.time(self.features(t).to(self.time[0].weight.dtype))
             if labels is not None:
-                if self.training and self.config.null_class:
-                    dropped = torch.rand(t.shape[0], device=t.device) < self.config.label_dropout
-                    labels = torch.where(dropped, self.config.num_classes, labels)
-                emb = emb + self.labels(labels)
+                rows = (labels if labels.ndim == 2 else labels[:, None]) + self.first  # (B, K)
+                if self.training and self.config.null_class and self.config.label_dropout:
+                    rows = self._drop(rows, self.config.label_dropout)
+                emb = emb + self.labels(rows).sum(1)
             return F.silu(emb)
+
+    def _drop(self, rows: Tensor, p: float) -> Tensor:
+        """Each label, a row of the table (B, K), is the null one with probability p.
+
+        Of several, each image drops its own at a rate u^((1-p)/p), whose mean is p: one coin for
+        each label would hardly ever drop all of them, or leave only one or two.
+        """
+        rate: float | Tensor = p
+        if rows.shape[1] > 1:
+            rate = torch.rand(rows.shape[0], 1, device=rows.device) ** ((1 - p) / p)
+        return torch.where(torch.rand(rows.shape, device=rows.device) < rate, self.nulls, rows)
 
     def rows(self) -> list[Row]:
         """Each stage's output shape, parameters and FLOPs for one image of the configured size.
