@@ -50,7 +50,7 @@ def drawn(split: str, size: int, varied: bool = False) -> tuple[Tensor, Tensor]:
     """
     import numpy as np
 
-    factors = _factors()[split]
+    factors = chosen(split)
     how = np.random.RandomState(1).uniform(-1, 1, (sum(SIZES.values()), len(VARIATIONS)))
     mine = how[: SIZES["train"]] if split == "train" else how[SIZES["train"] :]
     variation = torch.from_numpy(mine)
@@ -61,8 +61,12 @@ def drawn(split: str, size: int, varied: bool = False) -> tuple[Tensor, Tensor]:
     return torch.cat(parts), factors
 
 
-def _factors() -> dict[str, Tensor]:
-    """The factors of both splits: no combination occurs twice."""
+def chosen(split: str) -> Tensor:
+    """The factors of a split's creatures, (N, 7): no combination occurs twice, here or there.
+
+    >>> chosen("test").shape
+    torch.Size([10000, 7])
+    """
     import numpy as np
 
     # every combination has a number; this stream is frozen for good
@@ -71,5 +75,6 @@ def _factors() -> dict[str, Tensor]:
     new = withheld(factors)
     seen, pairs = factors[~new], factors[new]
     n, half = SIZES["train"], SIZES["test"] // 2
-    test = torch.stack([seen[n : n + half], pairs[:half]], dim=1).flatten(0, 1)
-    return {"train": seen[:n].clone(), "test": test}
+    if split == "train":
+        return seen[:n].clone()
+    return torch.stack([seen[n : n + half], pairs[:half]], dim=1).flatten(0, 1)
