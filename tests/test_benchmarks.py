@@ -261,6 +261,38 @@ def test_sampling_of_the_same_weights_gives_the_same_images() -> None:
     assert '"same": true' in printed("sampling_gpu.py")
 
 
+def test_creatures_are_counted() -> None:
+    """What is drawn by the program itself is whole, balanced, and as asked; what isn't, is not."""
+    import creatures as counted
+
+    from minidiff.data import creatures
+
+    g = torch.Generator().manual_seed(0)
+    most = counted.limit(16, n=64)
+    assert 0.9 < most < 1.2  # noise of one level, rounded: the root of 1 + 1/12
+    asked = creatures.random(64, g)
+    x = creatures.draw(asked, 16)
+    factors, found = counted.read(x, most)
+    assert found["whole"] == 1
+    assert counted.obeyed(factors, asked)["all_as_asked"] == 1
+    assert counted.obeyed(factors, asked.flip(0))["all_as_asked"] < 0.1
+    assert (
+        counted.read(x + 3 * counted.LEVEL * torch.randn(x.shape, generator=g), most)[1]["whole"]
+        == 0
+    )
+
+    data = creatures.random(20_000, g)
+    data = data[~counted.withheld(data)]
+    known = counted.number(data[:10_000])
+    assert len(known.unique()) == len(data[:10_000].unique(dim=0))
+    assert counted.free(data, known)["most_errors"] < 4.5  # of 54 kinds
+    assert counted.free(data[:10_000], known)["new"] == 0
+    skewed = counted.free(data[data[:, creatures.FUR] > 0], known)
+    assert skewed["most_errors"] > 20
+    assert skewed["withheld_pairs"] == 0
+    assert printed("creatures.py").count('"whole"') == 3
+
+
 def test_every_row_of_table2_can_be_trained_and_measured() -> None:
     assert printed("table2.py").count("bits_per_dim") == 8
 
