@@ -455,7 +455,7 @@ def test_warmup_and_decay() -> None:
         ("network = 'none'", "must be one of cifar10"),
         ("batch = 0", "at least 1"),
         ("clip_grad = -1.0", "clip_grad must be a finite number of at least 0"),
-        ("compile = 'fast'", "compile must be one of '', default"),
+        ("compile = 'fast'", "compile must be one of '', auto, default"),
         ("loss = 'hybrid'", "learned"),
     ],
 )

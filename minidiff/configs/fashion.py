@@ -10,6 +10,6 @@ warmup = 500
 decay_lr = True
 ema = (0.999,)
 seed = 0
-compile = "default"
+compile = "auto"
 sample_every = 4000
 validate_every = 4000

@@ -30,7 +30,9 @@ MADE = {  # fields of UNetConfig that follow from the data and from the settings
 Loss = Literal["simple", "gamma", "vlb", "hybrid"]
 Times = Literal["uniform", "stratified", "loss-aware", "bound"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-Compile = Literal["", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
+Compile = Literal[
+    "", "auto", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"
+]
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class TrainConfig:
 
     # the machine
     precision: Precision = "auto"  # bf16 on Ampere and newer, fp16 on older GPUs, fp32 on a CPU
-    compile: Compile = ""  # the mode of torch.compile; "": not compiled
+    compile: Compile = ""  # a mode of torch.compile, or "auto": what is fastest; "": not compiled
     fsdp: bool = False  # cut the network itself over the processes (FSDP2) instead of copying it
 
     # what is kept and told

@@ -103,7 +103,7 @@ def train(
             log = RunLog(folder, c.steps, trainer.steps_done, bar, world.main)
         clock = Clock(trainer)
         batches = trainer.batches()
-        if c.compile and trainer.steps_done < c.steps:
+        if trainer.mode and trainer.steps_done < c.steps:
             log.say("compiling the network: the first step takes a minute or so")
         with (
             contextlib.closing(log),

@@ -22,6 +22,7 @@ from minidiff.data.images import count_classes
 from minidiff.data.sets import Folder, Images
 from minidiff.denoiser import Denoiser
 from minidiff.engine import checkpoint
+from minidiff.engine.compiled import compile_mode, compiled, kept_gradients
 from minidiff.engine.config import Loss, Times, TrainConfig, make_model
 from minidiff.engine.distributed import World, copies, fill, shards, whole
 from minidiff.engine.ema import EMA
@@ -81,7 +82,8 @@ class Trainer:
         self.labelled = bool(self.model.num_classes)
 
         # What learns: the same weights, seen through torch.compile and DDP.
-        wrapped: Any = torch.compile(self.net, mode=c.compile) if c.compile else self.net
+        self.mode = compile_mode(c, world)
+        wrapped = compiled(self.net, self.mode)
         self.wrapped: Any = wrapped if c.fsdp else copies(wrapped, world)
         self.learner = Denoiser(
             self.wrapped,
@@ -95,6 +97,7 @@ class Trainer:
 
         # What changes the weights.
         self.weights = list(self.net.parameters())  # to walk through the modules once is enough
+        self.keeps = kept_gradients(self.weights, self.mode, c.accumulate)
         self.optimizer: Any = torch.optim.AdamW(
             self.weights, lr=c.lr, betas=c.betas, weight_decay=c.weight_decay, fused=True
         )  # with weight_decay = 0 this is Adam
@@ -117,6 +120,8 @@ class Trainer:
 
         # Gradient: that of the mean of w * loss over the batch, in one part or more.
         for part in range(c.accumulate):
+            # What a CUDA graph wrote before is done with.
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
             x0, labels = next(batches)
             t, w = self.times.sample(len(x0), device=x0.device, generator=self.generator)
             cond = {"labels": labels} if self.labelled else {}
@@ -139,7 +144,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = c.lr * self.rate(self.steps_done)
         step_unless(bad, self.optimizer)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=not self.keeps)
         self.scaler.update()
 
         # Average and account.

@@ -270,5 +270,17 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         """x (B, C, H, W) → (B, C, 2H, 2W)."""
-        x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-        return self.conv(x)  # type: ignore[no-any-return]
+        if torch.compiler.is_compiling() and x.is_cuda:
+            return self.conv(channels_last_twice(x))  # type: ignore[no-any-return]
+        return self.conv(F.interpolate(x, scale_factor=2.0))  # type: ignore[no-any-return]
+
+
+def channels_last_twice(x: Tensor) -> Tensor:
+    """Every pixel twice in both directions, as a view that is copied once into channels-last.
+
+    Its gradient is a sum of four; the compiler makes that of `F.interpolate` a scatter, which takes
+    several times as long on a GPU. On a processor F.interpolate is the faster one.
+    """
+    B, C, H, W = x.shape
+    view = x.permute(0, 2, 3, 1)[:, :, None, :, None].expand(B, H, 2, W, 2, C)
+    return view.reshape(B, 2 * H, 2 * W, C).permute(0, 3, 1, 2)
