@@ -49,6 +49,7 @@ QUESTIONS = {
     17: "Guidance, latent diffusion, flow matching, consistency: what changes in the code?",
     90: "Which facts about Gaussians does the book stand on, and why are they true?",
     91: "What must I know about probability to read this book?",
+    92: "Which runs made the weights of this book, and what did each of them change?",
 }
 
 
