@@ -92,3 +92,30 @@ def test_no_heading_of_a_source_is_left_out(name: str) -> None:
 
     wanted = [heading for pair in headings for heading in pair if heading]
     assert [h for h in wanted if key(h) and key(h) not in mapped] == []
+
+
+PAPER = r"DDPM, arXiv:2006\.11239v\d, |DDIM, arXiv:2010\.02502v\d, "
+PLACE = re.compile(rf"\*\*(?:(?:{PAPER})(?:[^*]*\beqs?\. \(|section)|`\w+_review_\w+\.md`, )")
+
+
+def errata() -> list[str]:
+    text = (ROOT / "book" / "errata.md").read_text(encoding="utf-8")
+    parts = re.split(r"\n\n+", re.sub(r"\A.*?(?=^## )", "", text, flags=re.M | re.S))
+    return [part for part in parts if not part.startswith("#")]
+
+
+def test_an_erratum_begins_with_its_place() -> None:
+    assert len(errata()) > 20
+    assert [entry[:60] for entry in errata() if not PLACE.match(entry)] == []
+    assert not PLACE.match('**"Multiply by one"** (`ddpm_review_full.md`, 4.3)')
+    assert not PLACE.match("**DDIM, arXiv:2010.02502, eq. (2)**")
+
+
+CIRCLED = re.compile("[\u2460-\u24ff\u2776-\u2793]")
+
+
+def test_no_circled_number_that_a_font_may_lack() -> None:
+    texts = {p: p.read_text("utf-8") for p in (ROOT / "book").glob("*.md")}
+    texts |= {p: p.read_text("utf-8") for p in (ROOT / "notebooks").glob("*.ipynb")}
+    assert [path.name for path, text in texts.items() if CIRCLED.search(text)] == []
+    assert CIRCLED.search("step \u2467")
