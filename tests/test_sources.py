@@ -11,7 +11,7 @@ import references
 import minidiff as md
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("sources", "errata", "impact")
+PAGES = ("sources", "errata", "impact", "glossary")
 DOCUMENTS = {
     "ddpm_review_full.md": 7,  # and how many numbered sections its map must at least mention
     "ddpm_review_intro.md": 0,
@@ -119,3 +119,17 @@ def test_no_circled_number_that_a_font_may_lack() -> None:
     texts |= {p: p.read_text("utf-8") for p in (ROOT / "notebooks").glob("*.ipynb")}
     assert [path.name for path, text in texts.items() if CIRCLED.search(text)] == []
     assert CIRCLED.search("step \u2467")
+
+
+def entries(text: str) -> list[str]:
+    """The entries of a glossary: a term, and below it, indented, what it means."""
+    inside = re.findall(r"^```\{glossary\}\n(.*?)^```", text, flags=re.M | re.S)
+    return [entry for part in inside for entry in re.split(r"\n\n(?=\S)", part.strip())]
+
+
+def test_every_entry_of_the_glossary_leads_to_its_place() -> None:
+    found = entries((ROOT / "book" / "glossary.md").read_text(encoding="utf-8"))
+    assert len(found) > 80
+    assert [entry.split("\n")[0] for entry in found if not REFERENCE.search(entry)] == []
+    without = "```{glossary}\nnat\n    A unit.\n\nbit\n    Another. {ref}`sec-x`\n```"
+    assert [bool(REFERENCE.search(entry)) for entry in entries(without)] == [False, True]

@@ -14,6 +14,7 @@ import textwrap
 from functools import cache
 from typing import Any
 
+import references
 from chapters import ROOT, between, chapters, settle
 
 WIDTH = 72  # letters of a line of code that fit a phone held sideways
@@ -75,7 +76,9 @@ def entry(name: str) -> str:
     where = f"{result['hardware']}, {result['date']}"
     if "date_note" in result:
         where += f" (the date is that {result['date_note']})"
-    used = ", ".join(f"{{doc}}`{int(stem[:2])} </notebooks/{stem}>`" for stem in readers(name))
+    used = ", ".join(
+        f"{{doc}}`{references.chapter(stem)} </notebooks/{stem}>`" for stem in readers(name)
+    )
     lines = [f"## `{name}`", "", what(name, result), "", f"Measured on {where}."]
     lines += [f"Read in chapter {used}." if used else "No chapter reads it."]
     if "script" in result:
