@@ -93,3 +93,11 @@ def test_code_may_show_what_prose_may_not() -> None:
         cells=[new_markdown_cell("`{eq}` and\n\n```python\nx = <b>\n(a-b)=\n```")]
     )
     assert list(tool.problems(notebook, "03_elbo", {})) == []
+
+
+def test_every_fact_of_probability_is_linked_where_it_is_used() -> None:
+    facts = {k for k, v in tool.labels().items() if k.startswith("sec-prob-")}
+    paths = [p for p in tool.NOTEBOOKS.glob("*.ipynb") if not p.stem.startswith("91_")]
+    linked = {found for path in paths for found in facts if f"#{found})" in path.read_text("utf-8")}
+    assert len(facts) == 10
+    assert facts - linked == set()
