@@ -47,6 +47,8 @@ QUESTIONS = {
     15: "How fast, how big, how much?",
     16: "Which mistakes do published implementations make, and which test finds each?",
     17: "Guidance, latent diffusion, flow matching, consistency: what changes in the code?",
+    18: "How do you draw from a density that nobody can write down?",
+    19: "Where does the equation come from, and how probable is an image?",
     90: "Which facts about Gaussians does the book stand on, and why are they true?",
     91: "What must I know about probability to read this book?",
     92: "Which runs made the weights of this book, and what did each of them change?",

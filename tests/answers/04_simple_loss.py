@@ -153,71 +153,6 @@ def weights_of_x0(schedule):
             "the divergence is",
         ),
     ],
-    "ex-04-langevin": [
-        (
-            """
-def langevin_step(x, score, delta, z):
-    return x + delta / 2 * score(x) + delta * z
-""",
-            "by sqrt(delta), not by delta",
-        ),
-        (
-            """
-def langevin_step(x, score, delta, z):
-    return x + delta * score(x) + delta**0.5 * z
-""",
-            "by delta / 2, not by delta",
-        ),
-        (
-            """
-def langevin_step(x, score, delta, z):
-    return x - delta / 2 * score(x) + delta**0.5 * z
-""",
-            "flies apart",
-        ),
-        (
-            """
-def langevin_step(x, score, delta, z):
-    return x + delta / 2 * score(x)
-""",
-            "There is no noise",
-        ),
-        (
-            """
-def langevin_step(x, score, delta, z):
-    return x + delta * score(x) + (2 * delta) ** 0.5 * z
-""",
-            "with delta/2 on the score and sqrt(delta) on the noise",
-        ),
-        (
-            """
-def langevin_step(x, score, delta, z):
-    return x - delta / 2 * x + delta**0.5 * z
-""",
-            "do you use the `score`",
-        ),
-        (
-            """
-def langevin_step(x, score, delta, z):
-    return x + 0.4 * score(x) + 0.8**0.5 * z
-""",
-            "and the `delta`",
-        ),
-        (
-            """
-def langevin_step(x, score, delta, z):
-    return x + delta / 2 * score(x) + delta**0.5 * torch.randn(x.shape)
-""",
-            "The noise of the step is z",
-        ),
-        (
-            """
-def langevin_step(x, score, delta, z):
-    x = x + delta / 2 * score(x) + delta**0.5 * z
-""",
-            "Return the new x",
-        ),
-    ],
 }
 
 RIGHT = {
@@ -278,19 +213,6 @@ def weights_of_x0(schedule):
     r = schedule.beta_tilde / schedule.beta
     fall = torch.cat([torch.full((1,), torch.nan), -schedule.snr.diff()])
     return r * fall / 2
-""",
-    ],
-    "ex-04-langevin": [
-        """
-def langevin_step(x, score, delta, z):
-    drift = 0.5 * delta * score(x)
-    return torch.add(x + drift, z, alpha=math.sqrt(delta))
-""",
-        """
-def langevin_step(x, score, delta, z):
-    delta = torch.tensor(delta, dtype=torch.float64)
-    x = x.double()
-    return x + delta / 2 * score(x) + delta.sqrt() * z.double()
 """,
     ],
 }
