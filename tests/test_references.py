@@ -101,3 +101,9 @@ def test_every_fact_of_probability_is_linked_where_it_is_used() -> None:
     linked = {found for path in paths for found in facts if f"#{found})" in path.read_text("utf-8")}
     assert len(facts) == 10
     assert facts - linked == set()
+
+
+def test_names_are_letters_and_not_latex() -> None:
+    papers = tool.papers()
+    assert papers["hyvarinen2005estimation"].who == "Hyvärinen"
+    assert [p.who for p in papers.values() if set(p.who) & set('\\{}"~')] == []

@@ -164,11 +164,12 @@ class Paper(NamedTuple):
 def papers() -> dict[str, Paper]:
     """Every entry of references.bib by its key."""
     from pybtex.database import parse_file
+    from pybtex.richtext import Text
 
     found = {}
     for key, entry in parse_file(str(BIBLIOGRAPHY)).entries.items():
         names = [" ".join([*p.prelast_names, *p.last_names]) for p in entry.persons["author"]]
-        names = [re.sub(r"[{}]", "", name) for name in names]
+        names = [str(Text.from_latex(name)) for name in names]  # Hyv{\"a}rinen, with an ä
         who = f"{names[0]} et al." if len(names) > 2 else " and ".join(names)
         fields = entry.fields
         if "eprint" in fields:
