@@ -59,6 +59,8 @@ class Output:
                     f"{n:,} images do not fit into the memory: lower --n, or draw into a folder"
                 ) from error
             return
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"{path} is no folder: give another name, or one that ends in .png")
         path.mkdir(parents=True, exist_ok=True)
         there = {p.name for p in path.iterdir() if not p.name.startswith(".")}
         others = there - {self._name(i) for i in range(n)}

@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         "config",
         help=f"{', '.join(shipped_configs())}; or a file of name = value lines",
     )
-    p.add_argument("--out", type=Path, help="the run's folder (default: runs/<name of config>)")
+    p.add_argument("--out", type=_path, help="the run's folder (default: runs/<name of config>)")
     p.add_argument("--resume", action="store_true", help="go on with the run in --out")
     _device(p)
 
@@ -113,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     _sampling(p, n=64)
     p.add_argument(
         "--out",
-        type=Path,
+        type=_path,
         default=Path("samples.png"),
         help=".png: one picture of all; .npz: uint8 arrays; .gif or .webp: an animation of the "
         "sampler's steps; anything else: a folder of single PNGs",
@@ -144,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
         "--method", choices=("vlb", "ode"), default="vlb", help="the bound, or the exact ODE"
     )
     p.add_argument("--batch", type=_count, default=250, help="images at once (default: 250)")
-    p.add_argument("--seed", type=int, default=0, help="of the noise")
+    p.add_argument("--seed", type=_seed, default=0, help="of the noise")
     _device(p)
 
     p = command("info", "what a model is; without a model, what this machine has")
@@ -152,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
 
     p = command("export", "write a run's averaged weights as one small file")
     _source(p)
-    p.add_argument("--out", type=Path, required=True, help="a .safetensors file")
+    p.add_argument("--out", type=_path, required=True, help="a .safetensors file")
     p.add_argument("--quantize", choices=("int8",), help="a quarter of the size")
     p.add_argument("--half", nargs="+", default=(), metavar="NAME", help="layers kept in 16 bits")
     p.add_argument(
@@ -179,6 +179,18 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, got {text!r}")
+    return int(text)
+
+
+def _path(text: str) -> Path:
+    if not text:  # an unset variable of the shell, which would mean the folder one is in
+        raise argparse.ArgumentTypeError("is empty: give a name, or . for the folder you are in")
+    return Path(text)
+
+
 def _scale(text: str) -> int:
     if (scale := _count(text)) > 64:
         raise argparse.ArgumentTypeError(f"must be at most 64, got {text!r}")
@@ -186,7 +198,7 @@ def _scale(text: str) -> int:
 
 
 def _number(p: argparse.ArgumentParser, n: int) -> None:
-    text = f"number of images (default: {n}); -n, for torchrun has options that begin with --n"
+    text = f"number of images (default: {n}); under torchrun -n, for it takes --n for its own"
     p.add_argument("-n", "--n", type=_count, default=n, metavar="N", help=text)
 
 
@@ -201,7 +213,7 @@ def _device(p: argparse.ArgumentParser) -> None:
 def _data(p: argparse.ArgumentParser, split: str) -> None:
     p.add_argument("--data", required=True, help=f"{', '.join(NAMES)}, or a folder: {_FOLDER}")
     p.add_argument("--split", default=split, choices=SPLITS, help=f"of the data (default: {split})")
-    p.add_argument("--json", type=Path, help="write the result to this file too")
+    p.add_argument("--json", type=_path, help="write the result to this file too")
 
 
 def _sampling(p: argparse.ArgumentParser, n: int) -> None:
@@ -221,7 +233,7 @@ def _sampling(p: argparse.ArgumentParser, n: int) -> None:
     )
     p.add_argument("--labels", type=int, nargs="+", help="classes to draw, for conditional models")
     p.add_argument("--guidance", type=float, default=0.0, help="w of classifier-free guidance")
-    p.add_argument("--seed", type=int, default=0, help="another one draws other images")
+    p.add_argument("--seed", type=_seed, default=0, help="another one draws other images")
     p.add_argument("--batch", type=_count, default=256, help="images at once (default: 256)")
     p.add_argument(
         "--precision", default="fp32", choices=("fp32", "bf16", "fp16"), help="of the network"

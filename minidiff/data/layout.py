@@ -6,8 +6,10 @@ warning where something was left out or guessed, else a message of the logger "m
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -53,7 +55,11 @@ class Layout:
         )
 
     def of(self, split: str) -> tuple[list[Path], list[str]]:
-        """The files of a split, and the class of each: the first folder in it, or ""."""
+        """The files of a split, and the class of each: the first folder in it, or "".
+
+        Letters with accents have two forms, and a Mac's archive brings the other one: to the eye
+        they are one name, and so they are one class.
+        """
         root = self.splits.get(split)
         if root is None or not self.pictures:
             kind = {"train": "training", "test": "test"}[split]
@@ -63,7 +69,8 @@ class Layout:
             raise ValueError(f"{self.path} has {what}{_list('; left out:', self.left_out)}")
         here = [parts[len(root) :] for parts in self.pictures if parts[: len(root)] == root]
         files = [self.path.joinpath(*root, *parts) for parts in here]
-        return files, [parts[0] if len(parts) > 1 else "" for parts in here]
+        names = [parts[0] if len(parts) > 1 else "" for parts in here]
+        return files, [unicodedata.normalize("NFC", name) for name in names]
 
     def tell(self, split: str) -> None:
         """Say in one sentence what the split was taken for, and what was left out."""
@@ -125,17 +132,28 @@ def _walk(
         yield inside, "folder"
     with os.scandir(folder) as entries:
         for entry in entries:
-            parts, ending = (*inside, entry.name), os.path.splitext(entry.name)[1].lower()
-            if entry.name.startswith("."):
-                yield parts, "hidden"
-            elif entry.is_dir():
+            parts = (*inside, entry.name)
+            if (what := _kind(entry)) == "folder":
                 yield from _walk(folder / entry.name, parts, above | {(here.st_dev, here.st_ino)})
-            elif not entry.is_file():
-                yield parts, "no regular file" if os.path.exists(entry) else "linked to nothing"
-            elif ending in SUFFIXES:
-                yield parts, "picture"
             else:
-                yield parts, ending or "without an ending"
+                yield parts, what
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    """A folder, a picture, or why it is left out."""
+    ending = os.path.splitext(entry.name)[1].lower()
+    if entry.name.startswith("."):
+        return "hidden"
+    try:
+        if entry.is_dir():
+            return "folder"
+        if not entry.is_file():
+            return "no regular file" if os.path.exists(entry) else "linked to nothing"
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return "linked in a circle"
+    return "picture" if ending in SUFFIXES else ending or "without an ending"
 
 
 def _pictures(n: int) -> str:

@@ -58,6 +58,7 @@ def decode(file: Path) -> tuple[Image, set[str]]:
         if image.format in ("GIF", "PNG", "WEBP", "TIFF") and getattr(image, "is_animated", False):
             notes.add(_ANIMATED)
         deep, grey = ";16" in str(getattr(image, "tile", "")), _grey(image)
+        brightest = None  # unknown: of three colours Pillow shows the upper 8 bits only
         image.load()
         turn = _TURNS.get(_orientation(image, notes))
         picture = image if turn is None else image.transpose(Image.Transpose(turn))
@@ -65,9 +66,10 @@ def decode(file: Path) -> tuple[Image, set[str]]:
             raise ValueError("it holds floats, of an unknown range: save it in 8 or 16 bits")
         if picture.mode.startswith("I"):  # Pillow would cut off whatever is above 255
             pixels, deep = np.asarray(picture).astype(np.int64), True
-            if pixels.min() < 0 or pixels.max() > 65535:
+            darkest, brightest = int(pixels.min()), int(pixels.max())
+            if darkest < 0 or brightest > 65535:
                 raise ValueError(
-                    f"its values are in {pixels.min()}..{pixels.max()}: save it in 8 or 16 bits"
+                    f"its values are in {darkest}..{brightest}: save it in 8 or 16 bits"
                 )
             if isinstance(gone := image.info.get("transparency"), int) and (pixels == gone).any():
                 pixels[pixels == gone] = 65535
@@ -80,7 +82,7 @@ def decode(file: Path) -> tuple[Image, set[str]]:
             white = Image.new("RGBA", picture.size, "white")
             picture = Image.alpha_composite(white, picture)
         picture = picture.convert("L" if grey else "RGB")
-        if deep and 0 < np.asarray(picture).max() < 16:
+        if deep and np.asarray(picture).max() < 16 and brightest != 0:
             notes.add(_DARK)
         return picture, notes
 

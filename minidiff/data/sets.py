@@ -181,12 +181,11 @@ def cache() -> Path:
 
 def check_source(name: str | Path) -> str:
     """The name of a data set, or of a folder that exists; ValueError for what is neither."""
-    text = os.fspath(name)
+    text = os.fspath(name) if isinstance(name, (str, os.PathLike)) else None
     if text in NAMES:
         return text
-    folder = os.path.expanduser(text)
-    if not text or not os.path.isdir(folder):
-        raise ValueError(f"data must be one of {', '.join(NAMES)}, or a folder; got {text!r}")
+    if not text or not os.path.isdir(folder := os.path.expanduser(text)):
+        raise ValueError(f"data must be one of {', '.join(NAMES)}, or a folder; got {name!r:.300}")
     return folder
 
 

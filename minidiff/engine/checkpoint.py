@@ -23,6 +23,7 @@ from minidiff.engine.match import check_tensor as check_tensor
 from minidiff.engine.match import part as part
 from minidiff.engine.tensorfile import CheckpointError as CheckpointError
 from minidiff.engine.tensorfile import Info as Info
+from minidiff.engine.tensorfile import NewerFormat
 from minidiff.engine.tensorfile import read as read
 from minidiff.engine.tensorfile import write as write
 from minidiff.schedule import Schedule
@@ -214,13 +215,18 @@ def states(folder: str | Path) -> dict[int, Path]:
 
 
 def latest(folder: str | Path) -> Path:
-    """The newest intact training state of a run folder (a damaged newer one is passed over)."""
+    """The newest intact training state of a run folder (a damaged newer one is passed over).
+
+    One that a later version of minidiff wrote is not damaged: NewerFormat.
+    """
     found = states(folder)
     for step, path in reversed(found.items()):
         try:
             if (inside := read(path)[1].get("step", step)) != step:
                 raise CheckpointError(f"{path} is a copy of something else (its step is {inside})")
             return path
+        except NewerFormat:
+            raise
         except CheckpointError as error:
             warnings.warn(f"{error}: passed over", stacklevel=2)
     raise CheckpointError(
@@ -273,6 +279,8 @@ def _with_variance(tensors: Mapping[str, Tensor], net: nn.Module) -> dict[str, T
 def _find(name_or_path: str | Path) -> Path | None:
     """The file that is meant; None for a model of the hub."""
     name, path = str(name_or_path), Path(name_or_path)
+    if not name:
+        raise CheckpointError("the name of the weights is empty: give . for the folder you are in")
     if name in available():
         return SHIPPED / f"{name}.safetensors"
     if path.is_dir():  # a run's folder has a config.json, too

@@ -187,9 +187,13 @@ def read_config(name_or_path: str | Path) -> TrainConfig:
     """
     path = find_config(name_or_path)
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except SyntaxError as error:
-        raise ValueError(f"{path}, line {error.lineno}: not a `name = value` line") from None
+        tree = ast.parse(path.read_text(encoding="utf-8-sig"))  # with or without Windows' mark
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is no text in UTF-8: save it as that") from None
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        line = getattr(error, "lineno", None)
+        where = f"{path}, line {line}:" if line else f"{path}:"
+        raise ValueError(f"{where} not a `name = value` line") from None
     values: dict[str, Any] = {}
     for node in tree.body:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
@@ -202,9 +206,11 @@ def read_config(name_or_path: str | Path) -> TrainConfig:
             raise ValueError(
                 f"{path}, line {node.lineno}: a config holds only `name = value` lines"
             )
+        if (name := node.targets[0].id) in values:
+            raise ValueError(f"{path}, line {node.lineno}: {name} was set before; keep one of them")
         try:
-            values[node.targets[0].id] = ast.literal_eval(node.value)
-        except (ValueError, TypeError):
+            values[name] = ast.literal_eval(node.value)
+        except (ValueError, TypeError, RecursionError, MemoryError):
             raise ValueError(
                 f"{path}, line {node.lineno}: the value must be a number, a string, True, False, "
                 f"None, a tuple or a dict, written out (nothing is computed)"

@@ -14,6 +14,7 @@ import torch
 
 from minidiff.data.files import write_whole
 from minidiff.engine import checkpoint
+from minidiff.engine.checkpoint import Info
 from minidiff.engine.distributed import World
 from minidiff.engine.lock import locked
 from minidiff.engine.trainer import Trainer
@@ -65,8 +66,7 @@ def take_up(trainer: Trainer, folder: Path, resume: bool) -> None:
     # Every process reads the same state.
     states = checkpoint.states(folder)
     newest = checkpoint.latest(folder) if states else None
-    if newest:
-        trainer.load(newest)
+    was = trainer.load(newest)["config"] if newest else {}
     elif resume and trainer.world.main:
         warnings.warn(f"no state had been saved in {folder}: beginning at step 0", stacklevel=3)
     found = trainer.world.gather(torch.tensor([trainer.steps_done], device=trainer.world.device))
@@ -78,6 +78,7 @@ def take_up(trainer: Trainer, folder: Path, resume: bool) -> None:
 
     # One of them tidies up and writes the settings down.
     def write() -> None:
+        _tell_edited(folder / CONFIG, trainer.config.state(), was)
         try:
             for step, state in states.items():  # what was passed over is damaged
                 if step > trainer.steps_done:
@@ -112,6 +113,22 @@ def save_picture(trainer: Trainer, folder: Path) -> None:
         from minidiff.plots import save_image
 
         save_image(x, folder / f"samples-{trainer.steps_done:09d}.png", scale=2)
+
+
+def _tell_edited(path: Path, settings: Info, was: Info) -> None:
+    """Say that the settings written down are a record, to somebody who has changed them there."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        there = {k: found[k] for k in settings if k in found}
+    except (OSError, ValueError, TypeError, RecursionError):  # no record, and a new one is written
+        return
+    now, was = (json.loads(json.dumps(x)) for x in (settings, was))  # tuples become lists
+    for name in [k for k, v in there.items() if v not in (now[k], was.get(k, v))]:
+        warnings.warn(
+            f"{path} has {name} = {there[name]!r:.60}, but nothing is read from there: the run "
+            f"goes on with {now[name]!r:.60}; give --{name} to change it",
+            stacklevel=4,
+        )
 
 
 def _holds_a_run(folder: Path) -> bool:

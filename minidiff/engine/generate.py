@@ -40,6 +40,11 @@ class Sampling:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.eta and self.sampler != "ddim":
+            raise ValueError(
+                f"eta must be left out with sampler={self.sampler!r}, got {self.eta}: it is the "
+                'noise of "ddim"'
+            )
 
     def calls(self, model: Denoiser) -> int:
         """How often one walk asks the network."""

@@ -78,6 +78,8 @@ def train(
     with the exception `Stopped` after a signal (SIGINT, SIGTERM, SIGHUP; a second one ends it at
     once), with `Diverged` after many bad steps. Whatever else goes wrong, the state of the last
     whole step is saved first, and a note at the exception says so; `Failed` puts it into words.
+    (Not with FSDP2 on several processes: a state is put together by all of them, and the others do
+    not know that one has failed. The note says since which step all is lost: see `save_seconds`.)
 
     >>> model = train(TrainConfig(steps=2, batch=4), bar=False)
     >>> model.training
@@ -218,16 +220,17 @@ def _rescue(trainer: Trainer, folder: Path | None) -> Iterator[None]:
 
     A step changes weights in its last lines only, so one that fails has changed none. (Losses that
     `loss-aware` has seen in its earlier parts will be seen again.) Of several processes each can
-    write the state, should the main one have died; FSDP2 needs all of them and saves nothing.
+    write the state, should the main one have died. With FSDP2 none of them holds it: to ask for the
+    others' parts would be to wait for ever for those that are elsewhere in the step, or dead.
     """
     try:
         yield
     except Exception as error:
         if folder and not isinstance(error, Diverged):
             n, size = trainer.steps_done, trainer.world.size
+            in_parts = size > 1 and trainer.config.fsdp
             # A saving that has failed is not tried again.
-            able = n and not isinstance(error, CheckpointError)
-            able = able and not (size > 1 and trainer.config.fsdp)
+            able = n and not in_parts and not isinstance(error, CheckpointError)
             if others_are_gone(error, size) and not trainer.world.main:
                 time.sleep(PATIENCE)
             if able and n not in states(folder):
@@ -235,6 +238,12 @@ def _rescue(trainer: Trainer, folder: Path | None) -> Iterator[None]:
                     save(trainer, folder, writes=True)
             if saved := max(states(folder), default=0):
                 add_note(error, f"step {saved} of {trainer.config.steps} is saved in {folder}")
+            if in_parts and saved < n:
+                add_note(
+                    error,
+                    f"{n - saved} steps are lost, for with fsdp a state needs all processes: a lower "
+                    "save_seconds loses less",
+                )
         raise
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from minidiff.data.files import write_whole
+from minidiff.unet.read import no_weights
 
 FORMAT = 1  # raised when an older reader could misread a newer file
 
@@ -25,6 +26,10 @@ Info = dict[str, Any]
 
 class CheckpointError(ValueError):
     """A file of weights is missing, damaged, or made for something else."""
+
+
+class NewerFormat(CheckpointError):
+    """A file of a later version of minidiff; nothing is wrong with it."""
 
 
 def write(path: str | Path, tensors: Mapping[str, Tensor], info: Info) -> None:
@@ -81,7 +86,7 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], Info]:
     if not isinstance(info, dict) or not isinstance(info.get("format"), int):
         raise CheckpointError(f"{path}: its description has no format; {_ADVICE}")
     if info["format"] > FORMAT:
-        raise CheckpointError(
+        raise NewerFormat(
             f"{path} has format {info['format']}, this minidiff reads up to {FORMAT}: update it"
         )
     return tensors, info
@@ -100,7 +105,7 @@ def _why_unreadable(path: Path, error: Exception) -> str:
             f"minidiff reads safetensors only (ask the author for a .safetensors file; "
             f"minidiff.compat reads the tensors of other libraries' checkpoints)"
         )
-    return f"{path} is damaged or cut short ({error}); {_ADVICE}"
+    return f"{path} {no_weights(path) or f'is damaged or cut short ({error}); {_ADVICE}'}"
 
 
 def _digest(tensors: Mapping[str, Tensor], text: str) -> str:

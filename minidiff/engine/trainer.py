@@ -237,8 +237,8 @@ class Trainer:
         return {k: whole(v) for k, v in tensors.items()}, info
 
     @torch.no_grad()
-    def load(self, path: Path) -> None:
-        """Take up a state saved by another process, or by more or fewer of them."""
+    def load(self, path: Path) -> checkpoint.Info:
+        """Take up a state saved by another process, or by more or fewer; returns its info."""
         tensors, info = checkpoint.read(path)
         part = functools.partial(checkpoint.part, tensors)
 
@@ -271,6 +271,7 @@ class Trainer:
             self.scaler.load_state_dict(info["scaler"])
         self.meter.skipped.copy_(tensors["skipped"])
         self.steps_done = info["step"]
+        return info
 
 
 def best_precision(wish: str, device: torch.device) -> str:

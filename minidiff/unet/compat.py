@@ -164,8 +164,8 @@ def load_folder(
     """A diffusers model on disk (config.json, its weights, scheduler_config.json), in eval mode.
 
     The network and its scheduler may lie in the folder itself or in unet/ and scheduler/, as their
-    pipelines write them; the weights in one .safetensors or .bin file. Half-precision weights
-    become `dtype`. The scheduler's class and settings say what the model is (`denoiser_options`);
+    pipelines write them; the weights in one .safetensors or .bin file, or in parts that an index
+    names. Half-precision weights become `dtype`. The scheduler's class and settings say what the model is (`denoiser_options`);
     how to walk, the sampler says. Without a scheduler they are DDPM's, with a warning: linear,
     T = 1000, fixed large variance. null_class as in `unet_from_diffusers`.
 
@@ -178,7 +178,7 @@ def load_folder(
     promised = read_pipeline(folder)
     config, weights = read_network(folder)
     options = denoiser_options(read_scheduler(folder, promised))
-    net = unet_from_diffusers(config, read_state(weights), null_class)
+    net = unet_from_diffusers(config, read_state(*weights), null_class)
     images, out = net.config.in_channels, net.config.out_channels
     if out != images * (2 if options["variance"] == "learned" else 1):
         raise ValueError(

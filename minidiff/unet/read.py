@@ -22,7 +22,7 @@ from minidiff.unet.names import State, unwrapped
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8-sig"))  # an editor of Windows adds a mark
         if isinstance(found, dict):
             return found
         raise TypeError(f"it holds a {type(found).__name__}")
@@ -30,8 +30,18 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not a JSON object ({error}); fetch it again") from error
 
 
-def read_state(path: Path) -> State:
-    """A state dict: a tensor for each name, whatever the format of the file."""
+def read_state(*paths: Path) -> State:
+    """A state dict, a tensor for each name, from one file of any format or from several parts."""
+    state: State = {}
+    for path in paths:
+        part = _read_part(path)
+        if twice := sorted(part.keys() & state.keys()):
+            raise ValueError(f"{path} holds {twice[0]} once more, which another part has, too")
+        state |= part
+    return state
+
+
+def _read_part(path: Path) -> State:
     if path.suffix != ".safetensors":
         return as_state(read_pickle(path), path)
     from safetensors import SafetensorError
@@ -40,7 +50,26 @@ def read_state(path: Path) -> State:
     try:
         return as_state(load_file(path), path)
     except SafetensorError as error:
-        raise ValueError(f"{path} is damaged or cut short ({error}); fetch it again") from error
+        why = no_weights(path) or f"is damaged or cut short ({error}); fetch it again"
+        raise ValueError(f"{path} {why}") from error
+
+
+def no_weights(path: str | Path) -> str:
+    """What a file is that cannot be weights, with what to do; "" if it does not look like that."""
+    with open(path, "rb") as file:
+        begins = file.read(256)
+    if b"\0" in begins:  # a header of weights may begin with any letter, and numbers follow it
+        return ""
+    if begins.startswith(b"version https://git-lfs"):
+        return (
+            "is Git LFS's pointer to the weights, not the weights: run `git lfs pull` in the clone"
+        )
+    first = begins.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if first[:1] == b"<":
+        return "is a page of the web, not weights: fetch the file itself"
+    if first[:1] in (b"{", b"["):
+        return "is a text in JSON, not weights: give its folder, or the file of weights beside it"
+    return "" if begins else "is empty; fetch it again"
 
 
 def read_pickle(path: str | Path) -> Any:
@@ -58,9 +87,8 @@ def read_pickle(path: str | Path) -> Any:
                 "ask its author for the bare state dict, or for a .safetensors file"
             ) from None
         why = " ".join(text.split("\n")[0].split())[:160]
-        raise ValueError(
-            f"{path} is damaged, cut short, or no file of torch.save ({why}); fetch it again"
-        ) from None
+        damaged = f"is damaged, cut short, or no file of torch.save ({why}); fetch it again"
+        raise ValueError(f"{path} {no_weights(path) or damaged}") from None
 
 
 def as_state(found: Any, path: Path) -> State:
