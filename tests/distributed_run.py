@@ -54,11 +54,13 @@ def joint(folder: Path, world: World, fsdp: bool) -> None:
 
 
 class Deadly(Images):
-    """Data that kill their process before its fifth batch, if that is of the rank named."""
+    """Data that kill their process, or fail, before the fifth batch of the rank named."""
 
     def stream(self, batches: Any, **how: Any) -> Any:
         for k, batch in enumerate(super().stream(batches, **how)):
             if k == 4 and os.environ["RANK"] == sys.argv[3]:
+                if sys.argv[1] == "fail":
+                    raise OSError("a picture cannot be read")
                 os.kill(os.getpid(), signal.SIGKILL)
             yield batch
 
@@ -77,10 +79,11 @@ def main() -> None:
         steps = int(sys.argv[3])
         config = replace(CONFIG, steps=steps, times="loss-aware", T=50, save_every=2)
         train(config, folder, resume=steps > 2, device="cpu", bar=False)
-    if mode == "die":
+    if mode in ("die", "fail"):
         digits = load("digits")
         data = Deadly(digits.images, digits.labels, digits.classes)
-        train(replace(CONFIG, steps=10**6), folder, data=data, device="cpu", bar=False)
+        config = replace(CONFIG, steps=10**6, fsdp=mode == "fail")
+        train(config, folder, data=data, device="cpu", bar=False)
 
 
 if __name__ == "__main__":

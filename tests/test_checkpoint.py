@@ -28,6 +28,7 @@ from minidiff.engine.int8 import pack, unpack
 from minidiff.engine.match import check_moments
 from minidiff.schedule import Schedule
 from minidiff.unet.network import UNet
+from minidiff.unet.read import read_state
 
 
 def _model(seed: int = 0, **changes: object) -> Denoiser:
@@ -233,6 +234,39 @@ def test_missing_weights_are_one_sentence(tmp_path: Path) -> None:
         assert "\n" not in str(error.value)
     with pytest.raises(CheckpointError, match="holds no checkpoint"):
         load_pretrained(tmp_path)
+
+
+def test_a_state_of_a_later_version_is_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Passed over, it would be renamed, and the run would go back to an older one."""
+    write(tmp_path / STEP_FILE.format(1), {"w": torch.ones(1)}, {"step": 1})
+    monkeypatch.setattr("minidiff.engine.tensorfile.FORMAT", 7)
+    write(tmp_path / STEP_FILE.format(2), {"w": torch.ones(1)}, {"step": 2})
+    monkeypatch.undo()
+    with pytest.raises(CheckpointError, match="has format 7, this minidiff reads up to 1: update"):
+        latest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:a", "git lfs pull"),
+        ("<!DOCTYPE html>", "a page of the web"),
+        ('{"a": 1}', "a text in JSON"),
+        ("", "is empty"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
+def test_what_came_in_place_of_weights_is_named(
+    tmp_path: Path, content: str, words: str, suffix: str
+) -> None:
+    path = tmp_path / f"w{suffix}"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=words):
+        read(path)
+    with pytest.raises(ValueError, match=words):
+        read_state(path)
 
 
 def test_latest_passes_over_what_is_broken(tmp_path: Path) -> None:

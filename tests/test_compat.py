@@ -446,6 +446,59 @@ def test_heads_of_one_width_only():
         compat.unet_to_diffusers(UNet(replace(SMALL, head_dim=None, heads=4, attention=(16,))))
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
+def test_weights_in_parts(tmp_path, suffix):
+    """As diffusers writes what is larger than its max_shard_size."""
+    net = UNet.digits()
+    config, state = compat.unet_to_diffusers(net)
+    stem = "diffusion_pytorch_model"
+    where = {k: f"{stem}-{i % 2 + 1:05}-of-00002{suffix}" for i, k in enumerate(sorted(state))}
+    for name in set(where.values()):
+        part = {k: state[k] for k in state if where[k] == name}
+        save_file(part, tmp_path / name) if suffix != ".bin" else torch.save(part, tmp_path / name)
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8-sig")
+    (tmp_path / "scheduler_config.json").write_text('{"_class_name": "DDPMScheduler"}')
+    index = tmp_path / f"{stem}{suffix}.index.json"
+    index.write_text(json.dumps({"weight_map": where}))
+    read = compat.load_folder(tmp_path).net.state_dict()
+    assert all(torch.equal(v, read[k]) for k, v in net.state_dict().items())
+    for wrong in ({"a": "../out" + suffix}, {"a": 3}, {"a": "/etc/passwd"}, {}, None):
+        index.write_text(json.dumps({"weight_map": wrong}))
+        with pytest.raises(ValueError, match="does not say which files hold the weights"):
+            compat.load_folder(tmp_path)
+    index.write_text(json.dumps({"weight_map": where}))
+    (tmp_path / f"{stem}-00002-of-00002{suffix}").unlink()
+    with pytest.raises(ValueError, match="lacks .*-00002-of-00002.*, of the 2 files"):
+        compat.load_folder(tmp_path)
+
+
+def test_a_name_of_its_own_goes_before_a_variant(tmp_path):
+    """Whatever their formats are."""
+    config, state = compat.unet_to_diffusers(UNet.digits())
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "scheduler_config.json").write_text('{"_class_name": "DDPMScheduler"}')
+    torch.save(state, tmp_path / "diffusion_pytorch_model.bin")
+    half = {k: torch.zeros_like(v).half() for k, v in state.items()}
+    save_file(half, tmp_path / "diffusion_pytorch_model.fp16.safetensors")
+    net = compat.load_folder(tmp_path).net
+    assert any(p.any() for p in net.parameters())
+    (tmp_path / "diffusion_pytorch_model.bin").unlink()
+    assert not any(p.any() for p in compat.load_folder(tmp_path).net.parameters())
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ({"unet": ["diffusers", "UNet2DConditionModel"]}, "a pipeline with a UNet2DConditionModel"),
+        ({"scheduler": 3}, "scheduler must be a library and a class, got 3"),
+    ],
+)
+def test_parts_of_another_kind_are_named(tmp_path, index, message):
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=message):
+        compat.load_folder(tmp_path)
+
+
 def test_damaged_folders_are_named(tmp_path):
     write_folder(tmp_path, UNet(IMAGES), SCHEDULER, sub=False)
     weights = tmp_path / "diffusion_pytorch_model.safetensors"

@@ -501,6 +501,28 @@ def test_links_are_followed_and_no_circle_is(tmp_path):
         assert len(load(tmp_path / "data")) == 4
 
 
+def test_a_link_to_itself_is_counted(tmp_path):
+    grey(tmp_path, "1.png")
+    (tmp_path / "self").symlink_to(tmp_path / "self")
+    (tmp_path / "2.png").symlink_to(tmp_path / "2.png")
+    with one_sentence("left out: 2 linked in a circle"):
+        assert len(load(tmp_path)) == 1
+
+
+def test_two_forms_of_an_accent_are_one_class(tmp_path):
+    """A folder that was packed on a Mac beside one that was not."""
+    grey(tmp_path, "train/caf\u00e9/1.png", "train/tea/2.png", "test/cafe\u0301/3.png")
+    with no_word():
+        assert load(tmp_path).classes == ("caf\u00e9", "tea")
+        assert load(tmp_path, "test").labels.tolist() == [0]
+
+
+@pytest.mark.parametrize("name", [None, 3, b"digits", ["digits"], "", "a\0b"])
+def test_what_names_no_data_is_refused(name):
+    with pytest.raises(ValueError, match=r"^data must be one of digits, .*, or a folder; got "):
+        load(name)
+
+
 def test_what_is_no_file_never_hangs(tmp_path):
     grey(tmp_path, "1.png")
     os.mkfifo(tmp_path / "2.png")
@@ -644,6 +666,19 @@ def test_twelve_bits_in_sixteen_are_told_of(tmp_path, channels):
         (tmp_path / "1.png").write_bytes(data)
     with one_sentence("1.png has 16 bits, of which the highest 4 are never used"):
         assert load(tmp_path).images.max() == 4095 >> 8
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_eight_bits_in_sixteen_are_told_of(tmp_path, ending):
+    from PIL import Image
+
+    path = tmp_path / f"1.{ending}"
+    Image.fromarray(np.arange(64).reshape(8, 8).astype(np.uint16) * 4).save(path)
+    with one_sentence(f"1.{ending} has 16 bits, of which the highest 4 are never used"):
+        assert load(tmp_path).images.max() == 0
+    Image.fromarray(np.zeros((8, 8), np.uint16)).save(path)
+    with no_word():  # black is black
+        load(tmp_path)
 
 
 def test_values_of_an_unknown_range_are_refused(tmp_path):

@@ -69,6 +69,14 @@ def test_a_killed_process_ends_the_job_and_loses_nothing(tmp_path: Path, rank: i
     assert read(latest(tmp_path))[1]["step"] == 4
 
 
+def test_a_process_that_fails_in_parts_says_what_is_lost(tmp_path: Path) -> None:
+    """With FSDP2 a state needs all processes: none is saved, and that is said, in no time."""
+    done = _run(2, "fail", str(tmp_path), "1")
+    assert done.returncode != 0
+    assert "4 steps are lost, for with fsdp a state needs all processes" in done.stderr
+    assert not states(tmp_path)
+
+
 def test_what_the_main_process_refuses_ends_all_in_a_sentence(tmp_path: Path) -> None:
     done = _run(2, "train", str(tmp_path), "4")  # which resumes, and there is no run
     assert done.returncode != 0

@@ -506,6 +506,15 @@ class FailAt(Images):
             yield batch
 
 
+def test_settings_edited_in_the_record_are_told(begun: Path, tmp_path: Path) -> None:
+    shutil.copytree(begun, tmp_path / "run")
+    record = tmp_path / "run" / "config.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "lr": 5.0}))
+    with pytest.warns(UserWarning, match=r"lr = 5\.0, but nothing is read from there.*--lr"):
+        train(TINY, tmp_path / "run", resume=True, bar=False)
+    assert json.loads(record.read_text())["lr"] == TINY.lr
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "sentence"),
     [

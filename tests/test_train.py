@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -465,6 +466,28 @@ def test_config_errors_say_what_and_where(tmp_path: Path, text: str, message: st
     with pytest.raises(ValueError, match=message) as error:
         read_config(path)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"# \xe9\nlr = 1", "is no text in UTF-8"),
+        ("lr = 1".encode("utf-16"), "is no text in UTF-8"),
+        (b"\0", "not a `name = value` line"),
+        (b"lr = " + b"(" * 300 + b")" * 300, "not a `name = value` line"),
+        (b"lr = " + b"-" * 50_000 + b"1", "not a `name = value` line"),
+        (b"lr = 1\nlr = 2", "line 2: lr was set before"),
+    ],
+)
+def test_a_config_that_is_none_is_named(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "c.py").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"^{re.escape(str(tmp_path / 'c.py'))}.*{words}"):
+        read_config(tmp_path / "c.py")
+
+
+def test_the_mark_of_windows_editors_is_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "c.py").write_text("steps = 7\n", encoding="utf-8-sig")
+    assert read_config(tmp_path / "c.py").steps == 7
 
 
 def test_configs_of_the_project_can_be_read() -> None:

@@ -67,7 +67,7 @@ def take_up(trainer: Trainer, folder: Path, resume: bool) -> None:
     states = checkpoint.states(folder)
     newest = checkpoint.latest(folder) if states else None
     was = trainer.load(newest)["config"] if newest else {}
-    elif resume and trainer.world.main:
+    if not newest and resume and trainer.world.main:
         warnings.warn(f"no state had been saved in {folder}: beginning at step 0", stacklevel=3)
     found = trainer.world.gather(torch.tensor([trainer.steps_done], device=trainer.world.device))
     if len(set(found.tolist())) > 1:

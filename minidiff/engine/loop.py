@@ -241,8 +241,8 @@ def _rescue(trainer: Trainer, folder: Path | None) -> Iterator[None]:
             if in_parts and saved < n:
                 add_note(
                     error,
-                    f"{n - saved} steps are lost, for with fsdp a state needs all processes: a lower "
-                    "save_seconds loses less",
+                    f"{n - saved} steps are lost, for with fsdp a state needs all processes: "
+                    "a lower save_seconds loses less",
                 )
         raise
 
