@@ -240,9 +240,9 @@ def test_a_state_of_a_later_version_is_not_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Passed over, it would be renamed, and the run would go back to an older one."""
-    write(tmp_path / STEP_FILE.format(1), {"w": torch.ones(1)}, {"step": 1})
+    write(tmp_path / "step-000000001.safetensors", {"w": torch.ones(1)}, {"step": 1})
     monkeypatch.setattr("minidiff.engine.tensorfile.FORMAT", 7)
-    write(tmp_path / STEP_FILE.format(2), {"w": torch.ones(1)}, {"step": 2})
+    write(tmp_path / "step-000000002.safetensors", {"w": torch.ones(1)}, {"step": 2})
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match="has format 7, this minidiff reads up to 1: update"):
         latest(tmp_path)

@@ -468,7 +468,7 @@ def test_weights_in_parts(tmp_path, suffix):
             compat.load_folder(tmp_path)
     index.write_text(json.dumps({"weight_map": where}))
     (tmp_path / f"{stem}-00002-of-00002{suffix}").unlink()
-    with pytest.raises(ValueError, match="lacks .*-00002-of-00002.*, of the 2 files"):
+    with pytest.raises(ValueError, match=r"lacks .*-00002-of-00002.*, of the 2 files"):
         compat.load_folder(tmp_path)
 
 

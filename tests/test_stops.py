@@ -709,3 +709,43 @@ def test_long_work_shows_itself(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert first == f"training for 1 steps; everything is kept in {out}"
     assert shlex.split(last)[:6] == ["python", "-m", "minidiff", "sample", str(out), "--steps"]
     assert main([*shlex.split(last)[3:-1], str(tmp_path / "x.png"), "--n=1"]) == 0
+
+
+FULL = """
+mount -t tmpfs -o size=1m tmpfs full || exit 77
+python=$0; train="$python -m minidiff train tiny.py --steps 10 --out full/run"
+$train >/dev/null || exit 3
+dd if=/dev/zero of=full/fill bs=4k 2>/dev/null
+$train --steps 20 --resume && exit 4
+$python -m minidiff sample digits -n 99 --steps 1 --out full/x.png && exit 5
+rm full/fill
+ls full full/run >&2
+$train --steps 20 --resume >/dev/null || exit 6
+mount -o remount,ro full
+$train --steps 30 --resume && exit 7
+$python -m minidiff sample full/run -n 1 --steps 1 --out x.png >/dev/null || exit 8
+umount full
+"""
+
+
+def test_a_disk_that_is_really_full_or_read_only(tmp_path: Path) -> None:
+    if os.geteuid() or not shutil.which("unshare"):
+        pytest.skip("only root may mount, in a space of its own")
+    (tmp_path / "full").mkdir()
+    _arguments(tmp_path)
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", FULL, sys.executable],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=ENV,
+    )
+    if done.returncode in (1, 77) and "minidiff" not in done.stderr:
+        pytest.skip(f"no disk can be mounted here: {done.stderr.strip()[-80:]}")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    for words in ("cannot write into full/run: No space left", "full/x.png: No space left"):
+        assert words in done.stderr
+    assert "cannot write into full/run: Read-only file system" in done.stderr
+    assert "step-000000010.safetensors" in done.stderr
+    assert "x.png\n" not in done.stderr.partition("full:")[2]
