@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import myst_nb.core.render
+import nbformat
 from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn
+from jupyter_cache.executors.utils import single_nb_execution
 from sphinx.util import logging
+from sphinx.util.display import status_iterator
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+AT_ONCE = 2  # notebooks; each takes one core and up to a gigabyte
 logger = logging.getLogger(__name__)
 
 
@@ -57,6 +66,43 @@ def outdated(app: Any, env: Any, added: Any, changed: Any, removed: Any) -> list
     return [name for name in env.found_docs if stale and name.startswith("notebooks/")]
 
 
+def execute(app: Any, env: Any, names: list[str]) -> None:
+    """Run the notebooks to be read that have no stored outputs, several at once, the longest first.
+
+    myst-nb would run them one by one. It finds these outputs in the store; a notebook that fails
+    here it runs again, and tells where it failed.
+    """
+    if app.config.nb_execution_mode != "cache":
+        return
+    cache = get_cache(note(app).parent)
+    todo = {}
+    for name in names:
+        if (path := Path(env.doc2path(name))).suffix == ".ipynb":
+            notebook = nbformat.read(path, as_version=4)
+            try:
+                cache.match_cache_notebook(notebook)
+            except KeyError:
+                todo[path] = notebook
+    known = json.loads((ROOT / "results" / "notebooks.json").read_text())["seconds"]
+    longest_first = sorted(todo, key=lambda path: -known.get(path.stem, 0))
+
+    def run(path: Path) -> tuple[Path, Any]:
+        with tempfile.TemporaryDirectory() as empty:
+            timeout = app.config.nb_execution_timeout
+            return path, single_nb_execution(todo[path], empty, timeout, allow_errors=False)
+
+    with ThreadPoolExecutor(min(AT_ONCE, os.cpu_count() or 1)) as pool:
+        results = pool.map(run, longest_first)
+        done = status_iterator(
+            results, "executing notebooks... ", length=len(todo), stringify_func=lambda r: r[0].stem
+        )
+        for path, result in done:
+            if result.err is None:
+                data = {"execution_seconds": result.time}
+                bundle = CacheBundleIn(todo[path], str(path), data=data)
+                cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+
+
 def joined(outputs: list[Any]) -> list[Any]:
     """What a cell prints in several goes, as one block and to the letter.
 
@@ -81,5 +127,6 @@ def setup(app: Any) -> dict[str, bool]:
     myst_nb.core.render.coalesce_streams = joined
     app.connect("builder-inited", forget, priority=100)
     app.connect("env-get-outdated", outdated)
+    app.connect("env-before-read-docs", execute)
     app.connect("build-finished", remember)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
