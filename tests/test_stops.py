@@ -67,6 +67,17 @@ def _pictures(folder: Path, n: int = 40) -> Path:
 # ---- signals ----
 
 
+@pytest.fixture(autouse=True)
+def _no_nohup() -> Iterator[None]:
+    """Under nohup these tests would wait for what their processes ignore."""
+    hangup = getattr(signal, "SIGHUP", signal.SIGINT)
+    before = signal.getsignal(hangup)
+    if before is signal.SIG_IGN:
+        signal.signal(hangup, signal.SIG_DFL)
+    yield
+    signal.signal(hangup, before)
+
+
 def _arguments(folder: Path, *more: str) -> list[str]:
     config = folder / "tiny.py"
     config.write_text(
