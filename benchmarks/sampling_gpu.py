@@ -49,7 +49,7 @@ def main() -> None:
     args = parser().parse_args()
     torch.backends.cudnn.benchmark = True
     if args.smoke:
-        args.n, args.peer_n, args.batch = 4, 2, 2
+        args.n, args.peer_n, args.batch = 2, 2, 2
     full = Setup.of(args)
     few = replace(full, n=args.peer_n)
     head = provenance(full.device, "diffusers") | {"seed": full.seed}
@@ -212,7 +212,7 @@ def tiny() -> md.Denoiser:
     """A random network of the CIFAR-10 one's kind."""
     torch.manual_seed(0)
     config = md.UNetConfig(
-        size=32, width=16, mults=(1, 2), blocks=1, attention=(16,), groups=8, dropout=0.0
+        size=16, width=8, mults=(1, 2), blocks=1, attention=(8,), groups=8, dropout=0.0
     )
     return md.Denoiser(md.UNet(config).eval(), md.Schedule.linear(1000))
 
