@@ -78,7 +78,9 @@ def execute(app: Any, env: Any, names: list[str]) -> None:
     todo = {}
     for name in names:
         if (path := Path(env.doc2path(name))).suffix == ".ipynb":
-            notebook = nbformat.read(path, as_version=4)
+            text = [path.read_text(encoding="utf-8")]
+            app.emit("source-read", name, text)  # as myst-nb gets it, or it would not be found
+            notebook = nbformat.reads(text[0], as_version=4)
             try:
                 cache.match_cache_notebook(notebook)
             except KeyError:
