@@ -1,8 +1,10 @@
-"""Figures that answer: which scripts a page needs, and the shipped weights as one of them.
+"""Figures that answer: where they stand, which scripts a page needs, and the shipped weights.
 
-A figure of the class `live-NAME` (`:figclass: live-sampling`) is the static twin of a figure in
-book/_style/live.js, which takes its place where JavaScript runs. All that such a page loads are
-scripts: from file:// a browser lets it load nothing else.
+A figure of the class `live-NAME` is built, where JavaScript runs, by the file of book/_style that
+FIGURES names. In a chapter it stands below the figure of PLACES, which is its static twin: what a
+notebook, paper and a browser without JavaScript show. On a page, `:figclass: live-NAME` puts it in
+the place of a picture. All that is loaded are scripts: from file:// a browser lets a page load
+nothing else.
 """
 
 from __future__ import annotations
@@ -14,12 +16,37 @@ from typing import Any
 
 from minidiff.engine.checkpoint import SHIPPED, read
 
-PLAIN, NETWORK = r"<figure [^>]*\bdata-play=", r"<figure [^>]*\blive-"
-SCRIPTS = {  # what is in the page: what it needs, in this order
-    PLAIN: ("frame.js", "play_data.js", "play.js"),
-    NETWORK: ("frame.js", "play_data.js", "unet.js", "live.js"),
+FORMULAS = ("frame.js", "toy.js")
+NETWORK = (*FORMULAS, "play_data.js", "unet.js", "network.js")
+FIGURES = {  # what is in the page: what it needs, in this order
+    **dict.fromkeys(("schedule", "noising", "posterior"), (*FORMULAS, "play_data.js", "processes.js")),
+    **dict.fromkeys(("plane", "solver"), (*FORMULAS, "plane.js")),
+    "clouds": (*FORMULAS, "clouds.js"),
+    "training": (*FORMULAS, "mlp.js", "training.js"),
+    **dict.fromkeys(("sampling", "renoise"), (*NETWORK, "live.js")),
+    **dict.fromkeys(("samplers", "interpolate"), (*NETWORK, "samplers.js")),
+    **dict.fromkeys(("guidance", "inpainting"), (*NETWORK, "asked.js")),
 }
-WEIGHTS = ("digits_labels",)  # the networks of live.js
+PLACES = {  # the figure of a chapter, or a section's list: the figure that answers below it
+    "fig-start-samples": "sampling",
+    "fig-start-moons": "training",
+    "fig-fwd-strip": "noising",
+    "fig-fwd-two-strips": "schedule",
+    "fig-reverse-small-large": "posterior",
+    "fig-digits-posterior-mean": "renoise",
+    "fig-simple-islands": "training",
+    "fig-train-digits": "sampling",
+    "fig-inside-expect": "sampling",
+    "fig-inside-share": "renoise",
+    "fig-met-bias": "clouds",
+    "fig-ddim-hundred": "samplers",
+    "fig-det-walk": "interpolate",
+    "fig-ode-hook": "plane",
+    "fig-ode-steps": "solver",
+    "fig-next-guided": "guidance",
+    "and-then": "inpainting",
+}
+WEIGHTS = ("digits_labels",)  # the networks of network.js
 
 
 def script(path: Path) -> str:
@@ -29,12 +56,33 @@ def script(path: Path) -> str:
     return f'minidiff.deliver("{path.stem}", "{text}");\n'
 
 
+def placed(body: str) -> str:
+    """The body of a page with its figures in their places, each named once in a page."""
+    for name, figure in PLACES.items():
+        mark = re.search(rf'<(figure|section) [^>]*\bid="{name}"', body)
+        if mark is None:
+            continue
+        end = "</figure>" if mark[1] == "figure" else "</ul>"
+        at = body.index(end, mark.end()) + len(end)
+        new = f'\n<figure class="live-{figure} placed" id="live-{figure}"></figure>'
+        body = body[:at] + new + body[at:]
+    return body
+
+
+def needed(body: str) -> list[str]:
+    """The scripts of a page, in the order in which they run."""
+    classes = re.findall(r'<figure [^>]*?class="([^"]*)"', body)
+    names = [name for every in classes for name in FIGURES if f"live-{name}" in every.split()]
+    return list(dict.fromkeys(file for name in names for file in FIGURES[name]))
+
+
 def add_scripts(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     """Sphinx calls this for every page before it is written."""
-    body = context.get("body") or ""
-    needed = [name for mark, names in SCRIPTS.items() if re.search(mark, body) for name in names]
-    for name in dict.fromkeys(needed):
+    context["body"] = body = placed(context.get("body") or "")
+    for name in needed(body):
         app.add_js_file(name, loading_method="defer")
+    if needed(body):
+        app.add_css_file("live.css")
 
 
 def write_weights(app: Any, exception: Exception | None) -> None:

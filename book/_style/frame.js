@@ -1,27 +1,8 @@
-// The frame of every figure that answers: controls, a canvas sharp on any screen, a sentence with numbers.
-// Plain canvas, no library, no network. play.js and live.js draw inside it.
+// The frame of every figure that answers: what to try, controls, a canvas sharp on any screen, a sentence with
+// numbers. Plain canvas, no library, no network. The other files draw inside it.
 const Frame = (() => {
   "use strict";
 
-  // ---------------------------------------------------------------- mathematics
-  const linear = (n, rescale = true) => {
-    const ab = [1];
-    for (let t = 1; t <= n; t++) {
-      const beta = (1e-4 + (0.02 - 1e-4) * (t - 1) / (n - 1)) * (rescale ? 1000 / n : 1);
-      ab.push(ab[t - 1] * (1 - Math.min(beta, 0.999)));
-    }
-    return ab;
-  };
-  const normals = (n, seed) => {  // the same noise at every visit
-    let s = seed;
-    const u = () => {  // mulberry32
-      s = (s + 0x6d2b79f5) | 0;
-      let z = Math.imul(s ^ (s >>> 15), 1 | s);
-      z = (z + Math.imul(z ^ (z >>> 7), 61 | z)) ^ z;
-      return (((z ^ (z >>> 14)) >>> 0) + 0.5) / 4294967296;
-    };
-    return Array.from({ length: n }, () => Math.sqrt(-2 * Math.log(u())) * Math.cos(2 * Math.PI * u()));
-  };
   const minus = (number) => `${number}`.replace("-", "−");
   const round = ([from, to]) => {  // three to six round numbers between two others
     const rough = (to - from) / 5, ten = 10 ** Math.floor(Math.log10(rough));
@@ -37,13 +18,17 @@ const Frame = (() => {
   const blue = () => (dark() ? "#56b4e9" : "#0072b2"), orange = () => (dark() ? "#e69f00" : "#b84e00");
   const font = (size) => `${size}px ${colour("--pst-font-family-base") || "sans-serif"}`;
 
-  class Plot {  // axes in data coordinates
-    constructor({ c, width, height }, x, y, labels) {
-      Object.assign(this, { c, x, y, labels });
-      this.box = [50, 10, width - 18, height - 36];
+  class Plot {  // axes in data coordinates, on the whole surface or from `left` to `right` only
+    constructor(surface, x, y, labels, { left = 0, right = surface.width, top = 0, bottom = surface.height } = {}) {
+      Object.assign(this, { surface, c: surface.c, x, y, labels });
+      this.box = [left + 50, top + 10, right - 18, bottom - 36];
     }
     px(u) { const [l, , r] = this.box; return l + (u - this.x[0]) / (this.x[1] - this.x[0]) * (r - l); }
     py(v) { const [, t, , b] = this.box; return b - (v - this.y[0]) / (this.y[1] - this.y[0]) * (b - t); }
+    at(px, py) {  // the point of the data at a point of the canvas
+      const [l, t, r, b] = this.box, [[x0, x1], [y0, y1]] = [this.x, this.y];
+      return [x0 + (px - l) / (r - l) * (x1 - x0), y0 + (b - py) / (b - t) * (y1 - y0)];
+    }
     clear() {
       const { c } = this, [l, t, r, b] = this.box;
       c.strokeStyle = c.fillStyle = ink();
@@ -62,7 +47,7 @@ const Frame = (() => {
         c.fillText(minus(v), l - 5, this.py(v) + 4);
       }
       c.stroke();
-      c.save(); c.translate(12, (t + b) / 2); c.rotate(-Math.PI / 2); c.textAlign = "center";
+      c.save(); c.translate(l - 38, (t + b) / 2); c.rotate(-Math.PI / 2); c.textAlign = "center";
       c.fillText(this.labels[1], 0, 0); c.restore();
     }
     line(points, stroke, dash = [], width = 2) {
@@ -86,6 +71,11 @@ const Frame = (() => {
       this.c.fillStyle = fill; this.c.textAlign = "left"; this.c.fillText(words, this.px(u), this.py(v));
     }
   }
+
+  const title = ({ c }, words, left, top) => {
+    c.font = font(14); c.fillStyle = ink(); c.textAlign = "left";
+    c.fillText(words, left, top);
+  };
 
   // A grey image of side × side numbers between low and high, each a square of the canvas.
   const pixels = ({ c }, values, left, top, width, [low, high] = [-1, 1]) => {
@@ -132,11 +122,20 @@ const Frame = (() => {
     return [holder, input];
   };
 
+  const button = (form, words, act, before = null) => {
+    const made = Object.assign(document.createElement("button"), { type: "button", textContent: words });
+    made.addEventListener("click", act);
+    form.insertBefore(made, before);
+    return made;
+  };
+
   // The canvas is as wide as there is room, from `least` to `most`; its height may be a function of the width.
-  // `draw` fills it and returns the sentence below it. live.js goes on with what is returned.
+  // `draw` fills it and returns the sentence below it. A figure goes on with what is returned.
   const frame = (figure, { least = 0, most, height }, controls, draw) => {
     const canvas = document.createElement("canvas"), form = document.createElement("form");
-    const said = document.createElement("output"), inputs = {};
+    const said = document.createElement("output"), stage = document.createElement("div"), inputs = {};
+    stage.className = "stage";
+    stage.append(canvas);
     canvas.setAttribute("role", "img");
     said.setAttribute("aria-live", "polite");
     form.addEventListener("submit", (event) => event.preventDefault());
@@ -154,24 +153,125 @@ const Frame = (() => {
       canvas.style.width = `${width}px`;
       const c = canvas.getContext("2d");
       c.scale(ratio, ratio);
-      const words = draw({ c, width, height: high }, values());
+      const words = draw({ c, width, height: high, stage, canvas, redraw }, values());
       if (said.textContent !== words) said.textContent = words;
       canvas.setAttribute("aria-label", words);
     };
     form.addEventListener("input", redraw);
-    figure.prepend(form, canvas, said);
+    figure.prepend(form, stage, said);
     figure.classList.add("alive");
     new MutationObserver(redraw).observe(document.documentElement, { attributeFilter: ["data-theme"] });
     window.addEventListener("resize", redraw);  // the ratio changes with the zoom, which is a resize too
     redraw();
-    return { form, inputs, values, redraw, said };
+    return { form, inputs, values, redraw, said, stage };
   };
 
-  const start = (selector, build) => {
-    const all = () => document.querySelectorAll(selector).forEach(build);
-    if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", all);
-    else all();
+  // ---------------------------------------------------------------- to touch the picture itself
+  // Where an event is, in the measures of the surface, whatever the size on the screen.
+  const spot = ({ canvas, width }, event) => {
+    const box = canvas.getBoundingClientRect();
+    return [(event.clientX - box.left) * width / box.width, (event.clientY - box.top) * width / box.width];
+  };
+  const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+
+  // A point of a plot that is dragged, or moved with the arrow keys; `draw` puts it in its place. `change` gets
+  // the point that is asked for and returns the one that it becomes.
+  const grip = (name, at, { step = 0.1, change = (point) => point } = {}) => {
+    const element = Object.assign(document.createElement("button"), { type: "button", className: "grip" });
+    const made = { at };
+    let plot;
+    const move = (point) => {
+      made.at = change(point.map((v, i) => {
+        const [low, high] = i ? plot.y : plot.x;
+        return Math.min(Math.max(v, low), high);
+      }));
+      plot.surface.redraw();
+    };
+    element.addEventListener("pointerdown", (event) => element.setPointerCapture(event.pointerId));
+    element.addEventListener("pointermove", (event) => {
+      if (element.hasPointerCapture(event.pointerId)) move(plot.at(...spot(plot.surface, event)));
+    });
+    element.addEventListener("keydown", (event) => {
+      const way = ARROWS[event.key];
+      if (!way) return;
+      event.preventDefault();
+      move(made.at.map((v, i) => v + way[i] * step * (event.shiftKey ? 0.2 : 1)));
+    });
+    made.place = (on, colour) => {
+      plot = on;
+      const { surface } = plot, [u, v] = made.at;
+      if (!element.isConnected) surface.stage.append(element);
+      element.style.left = `${100 * plot.px(u) / surface.width}%`;
+      element.style.top = `${100 * plot.py(v) / surface.height}%`;
+      element.style.setProperty("--grip", colour);
+      element.setAttribute("aria-label", `${name} (${minus(u.toFixed(2))}, ${minus(v.toFixed(2))}), arrow keys move it`);
+    };
+    return made;
   };
 
-  return { linear, normals, minus, ink, blue, orange, font, Plot, pixels, range, frame, start };
+  // A part of the picture that is painted on, or gone over with the arrow keys and the space bar: `act` gets the
+  // column and the row, as fractions of the size of the grid, and whether a stroke begins.
+  const pad = (name, columns, rows, act) => {
+    const element = Object.assign(document.createElement("div"), { className: "pad", tabIndex: 0 });
+    const cursor = Object.assign(document.createElement("i"), { ariaHidden: "true" });
+    element.setAttribute("role", "application");
+    element.setAttribute("aria-label", `${name}: paint with a finger or a mouse, or go with the arrow keys and press space`);
+    element.append(cursor);
+    let here = [columns >> 1, rows >> 1];
+    const show = () => Object.assign(cursor.style, {
+      left: `${100 * here[0] / columns}%`, top: `${100 * here[1] / rows}%`,
+      width: `${100 / columns}%`, height: `${100 / rows}%`,
+    });
+    const inside = (v, most) => Math.min(Math.max(v, 0), most - 1e-6);
+    const touch = (event, first) => {
+      const box = element.getBoundingClientRect();
+      const point = [inside((event.clientX - box.left) / box.width * columns, columns),
+        inside((event.clientY - box.top) / box.height * rows, rows)];
+      here = point.map(Math.floor);
+      show();
+      act(point, first);
+    };
+    element.addEventListener("pointerdown", (event) => {
+      element.setPointerCapture(event.pointerId);
+      touch(event, true);
+    });
+    element.addEventListener("pointermove", (event) => {
+      if (element.hasPointerCapture(event.pointerId)) touch(event, false);
+    });
+    element.addEventListener("keydown", (event) => {
+      const way = ARROWS[event.key], paints = event.key === " ";
+      if (!way && !paints) return;
+      event.preventDefault();
+      if (way) here = here.map((v, i) => Math.floor(inside(v + (i ? -way[1] : way[0]), i ? rows : columns)));
+      show();
+      if (paints) act(here.map((v) => v + 0.5), true);
+    });
+    show();
+    return {
+      place({ stage, width, height }, left, top, wide, high) {
+        if (!element.isConnected) stage.append(element);
+        Object.assign(element.style, {
+          left: `${100 * left / width}%`, top: `${100 * top / height}%`,
+          width: `${100 * wide / width}%`, height: `${100 * high / height}%`,
+        });
+      },
+    };
+  };
+
+  // ---------------------------------------------------------------- the figures of a file
+  // NAME: [what to try and what one should see, what builds it in a figure of the class live-NAME].
+  const figures = (table) => {
+    const build = () => {
+      for (const [name, [words, make]] of Object.entries(table))
+        for (const figure of document.querySelectorAll(`figure.live-${name}`)) {
+          make(figure);
+          const advice = Object.assign(document.createElement("p"), { className: "try", textContent: words });
+          figure.prepend(advice);
+        }
+    };
+    if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", build);
+    else build();
+  };
+
+  return { minus, ink, blue, orange, font, Plot, title, pixels, range, button, frame, grip, pad, figures };
 })();

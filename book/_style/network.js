@@ -1,0 +1,97 @@
+// What the figures with a network in them share: one walk at a time, with a bar and an end, and walks with noise,
+// guidance and a mask. unet.js computes; the steps of a walk are minidiff/samplers.py, guidance.py and editing.py.
+const Network = (() => {
+  "use strict";
+  const { ink, pixels } = Frame;
+  const { AB, normals, back } = Toy;
+  const SIDE = 64, NAME = "digits_labels", NULL = 10, ANY = "any";
+  const DIGITS = [ANY, ...Array(10).keys()].map(String), STEPS = [1, 2, 5, 10, 20, 50, 100, 200];
+  const ROOM = { least: 280, most: 640 };
+  const still = window.matchMedia("(prefers-reduced-motion: reduce)");
+  const noise = (count, seed) => Float32Array.from(normals(count * SIDE, seed));
+  const image = (x, i) => x.subarray(i * SIDE, (i + 1) * SIDE);
+  const distance = (x, y) => Math.sqrt(x.reduce((sum, v, i) => sum + (v - y[i]) ** 2, 0) / x.length);
+  const labels = (digit, count) => (digit === ANY ? undefined : Array(count).fill(+digit));
+
+  // Images in rows of `across`, or as many empty squares.
+  const sheet = (surface, x, count, across, left, top, width, gap = 4) => {
+    const cell = (width - (across - 1) * gap) / across;
+    for (let i = 0; i < count; i++) {
+      const [u, v] = [left + (i % across) * (cell + gap), top + Math.floor(i / across) * (cell + gap)];
+      surface.c.strokeStyle = ink();
+      if (x) pixels(surface, image(x, i), u, v, cell);
+      else surface.c.strokeRect(u + 0.5, v + 0.5, cell - 1, cell - 1);
+    }
+  };
+
+  // x: images at grid[0]. One or two calls a step: eps = (1 + w) eps(x, y) - w eps(x, no label). `fresh(i)` is the
+  // noise of step i. With `known`, what `mask` marks is put in anew at every level: there is noise in it too, and
+  // the last state holds it itself.
+  async function* walk(model, { x, y, grid, eta = 0, w = 0, fresh = () => null, known, mask, ...how }) {
+    const count = x.length / SIDE;
+    for (let i = 0; i + 1 < grid.length; i++) {
+      const [t, s] = [grid[i], grid[i + 1]], [a, b] = [AB[t], AB[s]], twice = w && y;
+      const asked = twice ? { x: Float32Array.of(...x, ...x), labels: [...y, ...Array(count).fill(NULL)] } : { x, labels: y };
+      const progress = (share) => how.progress?.((i + share) / (grid.length - 1));
+      let said;
+      for await (const step of model.ddim({ ...asked, tau: [t, s], progress, signal: how.signal })) said = step.raw;
+      if (!said) return;
+      const eps = said.slice(0, x.length);
+      if (twice) for (let k = 0; k < x.length; k++) eps[k] = (1 + w) * said[k] - w * said[x.length + k];
+      const guess = x.map((v, k) => (v - Math.sqrt(1 - a) * eps[k]) / Math.sqrt(a));
+      const x0 = guess.map((v) => Math.min(Math.max(v, -1), 1)), z = fresh(i);
+      const kept = eps.map((e, k) => e + Math.sqrt(a / (1 - a)) * (guess[k] - x0[k]));  // of the pair with that x0
+      x = back(x, x0, kept, a, b, eta, z);
+      if (known) x = x.map((v, k) => (mask[k % SIDE] ? Math.sqrt(b) * known[k % SIDE] + (s ? Math.sqrt(1 - b) * z[k] : 0) : v));
+      yield { t: s, x, x0 };
+    }
+  }
+
+  const progress = (figure) => {
+    const bar = Object.assign(document.createElement("progress"), { max: 1, hidden: true });
+    bar.setAttribute("aria-label", "Share of the network calls that are done");
+    figure.querySelector("form").after(bar);
+    return bar;
+  };
+
+  // One job at a time: a new one ends the one before it, and so does stop(). `job` gets the network, what to tell
+  // of its progress, and a signal that says that nobody waits for it any more.
+  const runner = (figure, report) => {
+    const bar = progress(figure);
+    let current = null;
+    return {
+      get running() { return current !== null; },
+      stop() { current?.abort(); },
+      async run(job) {
+        current?.abort();
+        const mine = current = new AbortController();
+        report.setAttribute("aria-busy", "true");  // nothing is read aloud until it is done
+        bar.hidden = false;
+        bar.removeAttribute("value");
+        delete figure.dataset.trouble;
+        try {
+          const model = await minidiff.load(NAME);
+          await job(model, { signal: mine.signal, progress: (share) => { if (current === mine) bar.value = share; } });
+        } catch (error) {
+          figure.dataset.trouble = `The network does not run in this browser (${error.message}).`;
+        }
+        if (current !== mine) return;
+        current = null;
+        bar.hidden = true;
+        report.removeAttribute("aria-busy");
+      },
+    };
+  };
+  // The steps of a walk, each shown as it comes; by who asked for less motion, the last one only.
+  const shown = async (steps, signal, see) => {
+    let last = null;
+    for await (const step of steps) {
+      if (signal.aborted) return;
+      last = step;
+      if (!still.matches) await see(step);
+    }
+    if (last && still.matches) await see(last);
+  };
+
+  return { SIDE, ANY, DIGITS, STEPS, ROOM, still, noise, image, distance, labels, sheet, walk, runner, shown };
+})();
