@@ -6,7 +6,7 @@
 
   // A cloud is white points, put along two axes: at its centre, one grip; at the end of its long axis, another.
   const cloud = (name, centre, end) => {
-    const tip = grip(`${name}, the end of its long axis`, end);
+    const tip = grip(`${name}, the end of its long axis`, end, { kind: "tip" });
     const middle = grip(`${name}, its centre`, centre, {
       change: (to) => {
         tip.at = tip.at.map((v, i) => v + to[i] - middle.at[i]);

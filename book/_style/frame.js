@@ -176,8 +176,8 @@ const Frame = (() => {
 
   // A point of a plot that is dragged, or moved with the arrow keys; `draw` puts it in its place. `change` gets
   // the point that is asked for and returns the one that it becomes.
-  const grip = (name, at, { step = 0.1, change = (point) => point } = {}) => {
-    const element = Object.assign(document.createElement("button"), { type: "button", className: "grip" });
+  const grip = (name, at, { step = 0.1, kind = "", change = (point) => point } = {}) => {
+    const element = Object.assign(document.createElement("button"), { type: "button", className: `grip ${kind}` });
     const made = { at };
     let plot;
     const move = (point) => {

@@ -1,8 +1,8 @@
-// The small network of minidiff/toy.py (MLP) with its gradient and Adam, in 32-bit numbers. A batch is one long
-// array, row after row. tests/test_figures.py takes the same steps with PyTorch.
+// The network of chapter 0's thirty lines, with its gradient and Adam, in 32-bit numbers: three inputs, a point and
+// how clear it is; hidden layers with ReLU; two outputs. A batch is one long array, row after row.
+// tests/test_figures.py takes the same steps with PyTorch.
 const Mlp = (() => {
   "use strict";
-  const WAVES = [0, 1, 2, 3, 4, 5].map((k) => Math.PI / 2 * 2 ** k), INPUTS = 2 + 2 * WAVES.length;
 
   // out = a bᵀ: every row of a with every row of b, both `depth` long. Four rows at a time, for speed; at the end
   // the last row is computed again instead of stepping outside.
@@ -35,7 +35,7 @@ const Mlp = (() => {
 
   class Mlp {
     constructor(seed, width = 64, depth = 3) {
-      const u = Toy.uniforms(seed), sizes = [INPUTS, ...Array(depth).fill(width), 2];
+      const u = Toy.uniforms(seed), sizes = [3, ...Array(depth).fill(width), 2];
       this.layers = sizes.slice(1).map((out, l) => {
         const inside = sizes[l], range = 1 / Math.sqrt(inside);
         const random = (n) => Float32Array.from({ length: n }, () => (2 * u() - 1) * range);
@@ -50,39 +50,29 @@ const Mlp = (() => {
       this.size = this.layers.reduce((sum, { inside, out }) => sum + (inside + 1) * out, 0);
     }
 
-    // x: 2 numbers a row; t: a number a row, in 0..T-1. Returns 2 numbers a row.
-    forward(x, t) {
-      const rows = t.length, first = new Float32Array(rows * INPUTS);
-      for (let r = 0; r < rows; r++) {
-        first.set([x[2 * r], x[2 * r + 1]], r * INPUTS);
-        WAVES.forEach((wave, k) => {
-          first[r * INPUTS + 2 + k] = Math.sin(t[r] / Toy.T * wave);
-          first[r * INPUTS + 2 + WAVES.length + k] = Math.cos(t[r] / Toy.T * wave);
-        });
-      }
-      let h = first;
+    // x: 3 numbers a row. Returns 2 numbers a row.
+    forward(x) {
+      const rows = x.length / 3, last = this.layers.length - 1;
+      let h = x;
       this.layers.forEach((layer, l) => {
         const { inside, out, parts: [matrix, bias] } = layer;
         const y = product(h, matrix, rows, out, inside).map((v, i) => v + bias[i % out]);
-        Object.assign(layer, { x: h, y });
-        h = l + 1 < this.layers.length ? y.map((v) => v / (1 + Math.exp(-v))) : y;
+        layer.x = h;
+        h = l < last ? y.map((v) => Math.max(v, 0)) : y;
       });
       return h;
     }
 
-    // The mean squared error of the answer to x and t, and one step of Adam that makes it smaller.
-    learn(x, t, target, rate) {
-      const answer = this.forward(x, t), rows = t.length;
+    // The mean squared error of the answer to x, and one step of Adam that makes it smaller.
+    learn(x, target, rate) {
+      const answer = this.forward(x), rows = x.length / 3;
       let g = answer.map((v, i) => 2 * (v - target[i]) / answer.length);
       for (let l = this.layers.length - 1; l >= 0; l--) {
         const { inside, out, parts: [matrix], slopes, x: h } = this.layers[l];
         slopes[0] = product(transposed(g, rows, out), transposed(h, rows, inside), out, inside, rows);
         slopes[1].fill(0);
         g.forEach((v, i) => { slopes[1][i % out] += v; });
-        if (l) g = product(g, transposed(matrix, out, inside), rows, inside, out).map((v, i) => {
-          const z = this.layers[l - 1].y[i], s = 1 / (1 + Math.exp(-z));
-          return v * s * (1 + z * (1 - s));  // through the SiLU
-        });
+        if (l) g = product(g, transposed(matrix, out, inside), rows, inside, out).map((v, i) => (h[i] > 0 ? v : 0));
       }
       this.adam(rate);
       return answer.reduce((sum, v, i) => sum + (v - target[i]) ** 2, 0) / answer.length;

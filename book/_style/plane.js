@@ -12,10 +12,10 @@
 
   // ---------------------------------------------------------------- one start, its ODE and its SDE
   const plane = (figure) => {
-    const COUNT = 12, shown = data.sample(150, 3), start = grip("The start x_T", [0.6, -1.7]);
+    const COUNT = 60, PATHS = 4, shown = data.sample(150, 3), start = grip("The start x_T", [0.6, -1.7]);
     let seed = 1;
     const { form, redraw } = frame(figure, ROOM, [
-      ["S", "steps S", range(2, 200, 100, 1, { marks: [50, 100, 150, 200] })],
+      ["S", "steps S", range(2, 200, 50, 1, { marks: [50, 100, 150, 200] })],
       ["eta", "η of the orange paths", range(0, 1, 1, 0.1, { marks: [0, 0.5, 1], say: (eta) => eta.toFixed(1) })],
     ], (surface, { S, eta }) => {
       const plot = new Plot(surface, ...AXES), grid = tau(S), ends = [0, 0, 0];
@@ -23,8 +23,8 @@
       plot.dots(shown, grey(), 1.5);
       for (let k = 0; k < COUNT; k++) {
         const z = points(S, 100 * seed + k), way = path(start.at, exact, grid, { eta, noise: (i) => z[i] });
-        plot.line(way, orange(), [], 0.7);
-        plot.dots([way[S]], orange(), 4, true);
+        if (k < PATHS) plot.line(way, `${orange()}99`, [], 0.8);
+        plot.dots([way[S]], orange(), 2.5, true);
         ends[nearest(way[S])]++;
       }
       const way = path(start.at, exact, grid), [u, v] = way[S];
@@ -32,8 +32,8 @@
       plot.dots([way[S]], blue(), 5);
       start.place(plot, blue());
       return `x_T = (${start.at.map((w) => minus(w.toFixed(2))).join(", ")}), S = ${S}. Blue, the ODE: it always ends in ` +
-        `(${minus(u.toFixed(3))}, ${minus(v.toFixed(3))}). Orange, ${COUNT} paths with η = ${eta.toFixed(1)}: ` +
-        `${ends.join(", ")} of them end in the left, the right and the upper mode.`;
+        `(${minus(u.toFixed(3))}, ${minus(v.toFixed(3))}). Orange, ${COUNT} ends (and ${PATHS} paths) with η = ${eta.toFixed(1)}: ` +
+        `${ends.join(", ")} in the left, the right and the upper mode.`;
     });
     button(form, "Other noise", () => { seed++; redraw(); });
   };

@@ -29,7 +29,7 @@
       both.forEach(([name, ab, colour, dash], row) => {
         const top = 280 + row * (size + BELOW / 2);
         plot.line(ab.map((a, t) => [t / n, a]), colour, dash);
-        title(surface, name, 50, top + 13);
+        title(surface, name, plot.px(0) - size / 2, top + 13);
         for (let i = 0; i < COLUMNS; i++) {
           const t = Math.round(n * i / (COLUMNS - 1));
           const left = Math.min(Math.max(plot.px(t / n) - size / 2, 0), surface.width - size);

@@ -20,7 +20,7 @@
     ];
     const cell = (width) => (width - 28) / COUNT, row = (width) => cell(width) + 30;
     const room = { ...ROOM, height: (width) => 3 * row(width) };
-    const { form, inputs, values, redraw, said } = frame(figure, room, [...controls("A", 3, 0), ...controls("B", 3, 3)],
+    const { form, inputs, values, redraw, said } = frame(figure, room, [...controls("A", 3, 0), ...controls("B", 3, 4)],
       (surface, v) => {
         const both = ["A", "B"].map((k) => of(v, k));
         const words = both.map(({ S, eta, grid }, k) => `${"AB"[k]}: S = ${S}, η = ${name(eta)}, ${grid} τ`);

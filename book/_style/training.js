@@ -2,13 +2,15 @@
 (() => {
   "use strict";
   const { ink, blue, orange, title, range, button, frame, pad, figures } = Frame;
-  const { T, AB, uniforms, normals, points, tau, back } = Toy;
+  const { linear, uniforms, normals, points, tau, back } = Toy;
   const still = window.matchMedia("(prefers-reduced-motion: reduce)");
-  const SIDE = 2.2, BATCH = 128, RATE = 3e-3, COUNT = 400, S = 40, EVERY = 150, OWN = "your own drawing";
+  const T = 200, AB = linear(T), CLARITY = AB.map((a) => Math.log(a / (1 - a)) / 4);  // all as in chapter 0
+  const SIDE = 3.2, BATCH = 128, RATE = 1e-2, COUNT = 400, S = 40, EVERY = 150, OWN = "your own drawing";
+  const GRID = tau(S, "linear", T);
 
   const bent = (n, seed, curve, spread) => {  // points along a curve of u in 0..1
     const u = uniforms(seed);
-    return points(n, seed + 1).map(([p, q]) => { const [x, y] = curve(u(), u()); return [x + spread * p, y + spread * q]; });
+    return points(n, seed + 1).map(([p, q]) => { const [x, y] = curve(u(), u()); return [2 * (x + spread * p), 2 * (y + spread * q)]; });
   };
   const SETS = {
     "two moons": () => bent(1000, 1, (u, side) => {
@@ -23,23 +25,23 @@
 
   // What `steps` calls of learn need: a generator, so that the page can breathe between them.
   function* train(net, data, steps, seed) {
-    const u = uniforms(seed), x = new Float32Array(2 * BATCH), t = new Float32Array(BATCH);
+    const u = uniforms(seed), x = new Float32Array(3 * BATCH);
     for (let step = 0; step < steps; step++) {
       const eps = Float32Array.from(normals(2 * BATCH, 1000 * seed + step));
       for (let r = 0; r < BATCH; r++) {
-        const point = data[Math.floor(u() * data.length)], time = 1 + Math.floor(u() * T), a = AB[time];
-        t[r] = time - 1;
-        for (let i = 0; i < 2; i++) x[2 * r + i] = Math.sqrt(a) * point[i] + Math.sqrt(1 - a) * eps[2 * r + i];
+        const [v, w] = data[Math.floor(u() * data.length)], t = 1 + Math.floor(u() * T);
+        const [kept, added] = [Math.sqrt(AB[t]), Math.sqrt(1 - AB[t])];
+        x.set([kept * v + added * eps[2 * r], kept * w + added * eps[2 * r + 1], CLARITY[t]], 3 * r);
       }
-      yield net.learn(x, t, eps, RATE * (1 + Math.cos(Math.PI * step / steps)) / 2);
+      yield net.learn(x, eps, RATE * (1 - step / steps));
     }
   }
-  const sample = (net, start, grid = tau(S)) => {  // DDIM; all states on the way
+  const sample = (net, start, grid = GRID) => {  // DDIM; all states on the way
     const film = [start];
     for (let i = 0; i + 1 < grid.length; i++) {
-      const [a, b] = [AB[grid[i]], AB[grid[i + 1]]], x = film[i];
-      const eps = net.forward(x, new Float32Array(x.length / 2).fill(grid[i] - 1));
-      const x0 = x.map((v, k) => (v - Math.sqrt(1 - a) * eps[k]) / Math.sqrt(a));
+      const [t, s] = [grid[i], grid[i + 1]], [a, b] = [AB[t], AB[s]], x = film[i];
+      const asked = Float32Array.from({ length: x.length / 2 * 3 }, (_, k) => (k % 3 < 2 ? x[(k - k % 3) / 3 * 2 + k % 3] : CLARITY[t]));
+      const eps = net.forward(asked), x0 = x.map((v, k) => (v - Math.sqrt(1 - a) * eps[k]) / Math.sqrt(a));
       film.push(back(x, x0, eps, a, b));
     }
     return film;
@@ -59,7 +61,7 @@
       if (inputs.set.value !== OWN) { inputs.set.value = OWN; data = []; }
       forget();
       const at = [column / 22 - 1, 1 - row / 22].map((v) => v * SIDE);
-      data.push(...points(12, 500 + jitter++).map((z) => z.map((v, i) => at[i] + 0.06 * v)));
+      data.push(...points(12, 500 + jitter++).map((z) => z.map((v, i) => at[i] + 0.08 * v)));
       settle();
     });
     const beside = (width) => width >= 480, size = (width) => (beside(width) ? (width - 24) / 2 : width);
@@ -68,15 +70,15 @@
       c.save(); c.beginPath(); c.rect(left, top, side, side); c.clip();
       c.fillStyle = colour;
       for (const [u, v] of all) {
-        c.beginPath(); c.arc(left + (u / SIDE + 1) * side / 2, top + (1 - v / SIDE) * side / 2, 1.7, 0, 7); c.fill();
+        c.fillRect(left + (u / SIDE + 1) * side / 2 - 1.2, top + (1 - v / SIDE) * side / 2 - 1.2, 2.4, 2.4);
       }
       c.restore();
     };
     const room = { least: 260, most: 640, height: (width) => (beside(width) ? size(width) + 24 : 2 * size(width) + 48) };
     const { form, inputs, values, redraw, said } = frame(figure, room, [
       ["set", "data", Object.keys(SETS)],
-      ["steps", "training steps", range(200, 3000, 1200, 100, { marks: [1000, 2000, 3000] })],
-      ["i", "film, t =", range(0, S, S, 1, { disabled: true, say: (i) => tau(S)[i] })],
+      ["steps", "training steps", range(200, 3000, 1500, 100, { marks: [1000, 2000, 3000] })],
+      ["i", "film, t =", range(0, S, S, 1, { disabled: true, say: (i) => GRID[i] })],
     ], (surface, { steps, i }) => {
       const side = size(surface.width), [left, top] = beside(surface.width) ? [side + 24, 24] : [0, side + 48];
       title(surface, "Data: draw here", 0, 15);
@@ -90,7 +92,7 @@
       const last = losses.slice(-100), loss = last.reduce((a, b) => a + b) / last.length;
       const so = `${losses.length} of ${steps} steps, squared error of the noise ${loss.toFixed(3)} (mean of the last ${last.length}).`;
       if (running || !film) return so;
-      return `${so} At t = ${tau(S)[i]} the ${COUNT} points are ${apart(seen, data.slice(0, 600)).toFixed(3)} from the data, in the mean.`;
+      return `${so} At t = ${GRID[i]} the ${COUNT} points are ${apart(seen, data.slice(0, 600)).toFixed(3)} from the data, in the mean.`;
     });
     const bar = Object.assign(document.createElement("progress"), { max: 1, hidden: true });
     bar.setAttribute("aria-label", "Share of the training that is done");
@@ -112,13 +114,13 @@
       Object.assign(inputs.i, { value: S });
       inputs.i.dispatchEvent(new Event("input"));
       settle();
-      let time = performance.now();
+      let time = performance.now(), seen = time;
       for (const loss of train(net, data, steps, seed)) {
         losses.push(loss);
         if (losses.length % EVERY === 0 && !still.matches) film = sample(net, start());
-        if (performance.now() - time < 30) continue;
+        if (performance.now() - time < 50) continue;
         bar.value = losses.length / steps;
-        redraw();
+        if (performance.now() - seen > 300) { redraw(); seen = performance.now(); }  // to draw takes time as well
         await breath();
         if (running !== mine) break;
         time = performance.now();
