@@ -19,7 +19,7 @@
     const room = { least: 300, most: 640, height: (width) => 280 + 2 * (cell(width) + BELOW / 2) };
     frame(figure, room, [
       ["digit", "digit", DIGITS],
-      ["n", "T", range(10, T, T, 10, { marks: [10, 250, 500, 750, 1000] })],
+      ["n", "T", range(30, T, T, 10, { marks: [250, 500, 750, 1000] })],
       ["rescale", "scale β by 1000/T", { type: "checkbox", checked: true }],
     ], (surface, { digit, n, rescale }) => {
       const both = [["linear (solid)", linear(n, rescale), blue(), []], ["cosine (dashed)", cosine(n), orange(), [6, 4]]];

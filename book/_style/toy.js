@@ -25,7 +25,7 @@ const Toy = (() => {
     const ab = [1];
     for (let t = 1; t <= n; t++) {
       const beta = (1e-4 + (0.02 - 1e-4) * (t - 1) / (n - 1)) * (rescale ? 1000 / n : 1);
-      ab.push(ab[t - 1] * (1 - Math.min(beta, 0.999)));
+      ab.push(ab[t - 1] * (1 - beta));
     }
     return ab;
   };
