@@ -17,14 +17,14 @@
       ["digit", "digit", DIGITS],
       ["S", "steps S", range(0, STEPS.length - 1, 4, 1, { marks: [...STEPS.keys()], say: (i) => STEPS[i] })],
       ["calls", "film, t =", range(0, 0, 0, 1, { disabled: true, say: (calls) => film[calls].t })],
-    ], (surface, { calls }) => {
+    ], (surface, { S, calls }) => {
       const { t, x, x0 } = film[calls], width = panel(surface.width), end = film.at(-1);
       title(surface, "xₜ, the state", 0, 15);
       title(surface, "x̂₀, the guess", width + 24, 15);
       sheet(surface, x, COUNT, 4, 0, 24, width);
       sheet(surface, x0, COUNT, 4, width + 24, 24, width);
       if (figure.dataset.trouble) return figure.dataset.trouble;
-      if (!x0) return `t = ${T}: sixteen times nothing but noise. The first “Draw” loads the network, 0.4 MB.`;
+      if (!x0) return `t = ${T}: sixteen times nothing but noise. “Draw” takes ${STEPS[S]} steps; the first loads the network, 0.4 MB.`;
       const which = used.digit === ANY ? "digits" : `times the digit ${used.digit}`;
       const so = `t = ${t}, ${calls} of ${used.S} steps done: sixteen ${which}. `;
       if (end.t) return so;

@@ -28,7 +28,9 @@ const Network = (() => {
   // noise of step i. With `known`, what `mask` marks is put in anew at every level: there is noise in it too, and
   // the last state holds it itself.
   async function* walk(model, { x, y, grid, eta = 0, w = 0, fresh = () => null, known, mask, ...how }) {
-    const count = x.length / SIDE;
+    const count = x.length / SIDE, fill = (x, a, z) =>
+      x.map((v, k) => (mask[k % SIDE] ? Math.sqrt(a) * known[k % SIDE] + (a < 1 ? Math.sqrt(1 - a) * z[k] : 0) : v));
+    if (known) x = fill(x, AB[grid[0]], x);
     for (let i = 0; i + 1 < grid.length; i++) {
       const [t, s] = [grid[i], grid[i + 1]], [a, b] = [AB[t], AB[s]], twice = w && y;
       const asked = twice ? { x: Float32Array.of(...x, ...x), labels: [...y, ...Array(count).fill(NULL)] } : { x, labels: y };
@@ -42,7 +44,7 @@ const Network = (() => {
       const x0 = guess.map((v) => Math.min(Math.max(v, -1), 1)), z = fresh(i);
       const kept = eps.map((e, k) => e + Math.sqrt(a / (1 - a)) * (guess[k] - x0[k]));  // of the pair with that x0
       x = back(x, x0, kept, a, b, eta, z);
-      if (known) x = x.map((v, k) => (mask[k % SIDE] ? Math.sqrt(b) * known[k % SIDE] + (s ? Math.sqrt(1 - b) * z[k] : 0) : v));
+      if (known) x = fill(x, b, z);
       yield { t: s, x, x0 };
     }
   }

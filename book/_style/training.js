@@ -88,7 +88,7 @@
       const seen = pairs(film ? film[i] : start());
       cloud(surface, seen, left, top, side, orange());
       if (!data.length) return "Nothing drawn yet: paint a shape into the left field.";
-      if (!losses.length) return `${data.length} points. “Train” lets a network of ${new Mlp(1).size.toLocaleString("en")} parameters learn them.`;
+      if (!losses.length) return `${data.length} points. “Train” lets a network of ${new Mlp(1).size.toLocaleString("en")} parameters learn them in ${steps} steps.`;
       const last = losses.slice(-100), loss = last.reduce((a, b) => a + b) / last.length;
       const so = `${losses.length} of ${steps} steps, squared error of the noise ${loss.toFixed(3)} (mean of the last ${last.length}).`;
       if (running || !film) return so;
