@@ -118,9 +118,9 @@ def test_the_frechet_distance_is_that_of_the_library(ask: Callable[..., Any]) ->
         clouds = ask(f"{figure}.clouds(...given)", n, narrow)
         said = ask("Toy.frechet(...given[0].map(Toy.stats))", clouds)
         stats = [
-            md.FrechetStats().update(torch.tensor(one, dtype=torch.float64)) for one in clouds
+            md.metrics.FrechetStats().update(torch.tensor(one, dtype=torch.float64)) for one in clouds
         ]
-        near(said["distance"], torch.tensor(md.frechet_distance(*stats)), 1e-8)
+        near(said["distance"], torch.tensor(md.metrics.frechet_distance(*stats)), 1e-8)
         near(said["places"], (stats[0].mean - stats[1].mean).square().sum(), 1e-9)
 
 

@@ -15,7 +15,7 @@
       const mean = Float32Array.from({ length: SIDE }, (_, p) => Array.from({ length: COUNT }, (_, i) => x[i * SIDE + p]).reduce((a, b) => a + b) / COUNT);
       return distance(x, x.map((_, k) => mean[k % SIDE]));
     };
-    const { form, values, redraw, said } = frame(figure, room, [
+    const { form, inputs, values, redraw, said } = frame(figure, room, [
       ["digit", "label", [...DIGITS.slice(1), "each once"]],
       ["w", "strength w", range(-1, 6, 2, 0.5, { marks: [-1, 0, 2, 4, 6], say: (w) => `${w}`.replace("-", "−") })],
     ], (surface, chosen) => {
@@ -47,6 +47,8 @@
     };
     button(form, "Draw", draw, form.firstChild).classList.add("first");
     button(form, "Other noise", () => { seed++; redraw(); draw(); });
+    inputs.digit.value = "4";
+    redraw();
     form.addEventListener("change", () => { if (Object.keys(film).length) draw(); });
   };
 
@@ -120,8 +122,8 @@
   };
 
   figures({
-    guidance: ["Draw one digit with w = 2, then with w = 6: the ten become clearer, and more and more alike, so their distance to the mean " +
-      "falls. With w = −1 the label is forgotten: any digit may come.", guidance],
+    guidance: ["Draw: with w = 2 the ten are clearer than with w = 0, and more alike: their distance to the mean falls. With w = −1 " +
+      "the label is forgotten, and any digit may come. How much is left to differ at w = 6?", guidance],
     inpainting: ["Fill in with the upper half of the 9 known: the lower half differs from noise to noise, and every one fits. Ask for a " +
       "4 or an 8 in its place, then hide more by painting on the left tile: the less is known, the more the label decides.", inpainting],
   });

@@ -61,7 +61,7 @@
   // Nine starting points between two noises, and what DDIM makes of each.
   const interpolate = (figure) => {
     const COUNT = 9, S = 20, weights = Array.from({ length: COUNT }, (_, i) => i / (COUNT - 1));
-    let seed = 4;
+    let seed = 8;
     const film = {};
     const between = ({ how, turn }) => {
       const [a, b] = [noise(1, seed), noise(1, seed + 100)];
@@ -104,10 +104,11 @@
   };
 
   figures({
-    samplers: ["Give both samplers ten calls, A no noise (η = 0) and B the noise of DDPM (η = 1 or σ̂), and draw: A's digits are " +
-      "clean, B's are grainy or broken. Then give B 200 calls: now it is as good, with other digits. Last, η = 0 for both and other S or " +
-      "another grid: the same noise stays the same digit.", samplers],
-    interpolate: ["Draw: one digit turns into another in small steps. Now take lerp: the points in the middle are shorter than noise " +
-      "ever is, and the digits there thinner or paler. With a chosen digit the whole way stays that digit and only the hand changes.", interpolate],
+    samplers: ["Draw, then move S of A, where η = 0: a noise stays the same digit at any number of calls, soft in five, sharp in " +
+      "fifty. Move S of B, where η is not 0: noise on the way decides too, and other digits come each time. At equal calls, " +
+      "which row would you rather have at 5, and which at 200?", samplers],
+    interpolate: ["Draw: one digit turns into another in small steps. Take lerp and read the lengths: in the middle x_T is shorter " +
+      "than noise ever is. Digits of 64 pixels forgive it, images of 3,072 do not. With a digit chosen the whole way stays that digit.",
+    interpolate],
   });
 })();
