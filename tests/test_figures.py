@@ -30,7 +30,9 @@ EXACT = md.Denoiser(THREE.net(LINEAR), LINEAR, clip=False)
 
 
 def body(*names: str) -> str:
-    return "".join(f'<figure class="live-{name} placed" id="live-{name}"></figure>' for name in names)
+    return "".join(
+        f'<figure class="live-{name} placed" id="live-{name}"></figure>' for name in names
+    )
 
 
 @pytest.fixture
@@ -118,9 +120,14 @@ def test_the_frechet_distance_is_that_of_the_library(ask: Callable[..., Any]) ->
         clouds = ask(f"{figure}.clouds(...given)", n, narrow)
         said = ask("Toy.frechet(...given[0].map(Toy.stats))", clouds)
         stats = [
-            md.metrics.FrechetStats().update(torch.tensor(one, dtype=torch.float64)) for one in clouds
+            md.metrics.FrechetStats().update(torch.tensor(one, dtype=torch.float64))
+            for one in clouds
         ]
-        near(said["distance"], torch.tensor(md.metrics.frechet_distance(*stats)), 1e-8)
+        near(
+            said["distance"],
+            torch.tensor(md.metrics.frechet_distance(*stats), dtype=torch.float64),
+            1e-8,
+        )
         near(said["places"], (stats[0].mean - stats[1].mean).square().sum(), 1e-9)
 
 
@@ -183,10 +190,21 @@ WALK = """async ([x, y, grid, eta, w, known, mask, seeds]) => {
 
 @pytest.mark.parametrize(
     ("eta", "w", "filled"),
-    [(0, 0, False), (1, 0, False), ("hat", 0, False), (0, 2.5, False), (0, -1, False), ("hat", 0, True)],
+    [
+        (0, 0, False),
+        (1, 0, False),
+        ("hat", 0, False),
+        (0, 2.5, False),
+        (0, -1, False),
+        ("hat", 0, True),
+    ],
 )
 def test_a_walk_in_the_page_is_that_of_the_library(
-    eta: float | str, w: float, filled: bool, opened: Callable[..., Page], monkeypatch: Any  # noqa: F811
+    eta: float | str,
+    w: float,
+    filled: bool,
+    opened: Callable[..., Page],
+    monkeypatch: Any,  # noqa: F811
 ) -> None:
     page, model = opened(body("guidance")), md.load_pretrained("digits_labels")
     page.ship(live.SHIPPED / "digits_labels.safetensors")
@@ -217,8 +235,12 @@ def test_a_walk_in_the_page_is_that_of_the_library(
 
 
 def notebooks() -> dict[str, str]:
-    cells = {path.stem: json.loads(path.read_text())["cells"] for path in ROOT.glob("notebooks/*.ipynb")}
-    return {name: "\n".join("".join(cell["source"]) for cell in all_) for name, all_ in cells.items()}
+    cells = {
+        path.stem: json.loads(path.read_text())["cells"] for path in ROOT.glob("notebooks/*.ipynb")
+    }
+    return {
+        name: "\n".join("".join(cell["source"]) for cell in all_) for name, all_ in cells.items()
+    }
 
 
 def test_every_figure_has_a_place_in_a_chapter() -> None:
@@ -262,7 +284,8 @@ def test_a_figure_loads_at_most_a_megabyte(name: str) -> None:
 
 @pytest.mark.parametrize("name", live.FIGURES)
 def test_a_figure_says_what_to_try_and_answers_to_the_keyboard(
-    name: str, opened: Callable[..., Page]  # noqa: F811
+    name: str,
+    opened: Callable[..., Page],  # noqa: F811
 ) -> None:
     page = opened(body(name))
     page.ship(live.SHIPPED / "digits_labels.safetensors")
@@ -271,7 +294,9 @@ def test_a_figure_says_what_to_try_and_answers_to_the_keyboard(
     said = shown.locator("output")
     for slider in shown.locator("input[type=range]:not([disabled])").all():
         before = said.inner_text(), shown.locator("canvas").evaluate("e => e.toDataURL()")
-        slider.press("ArrowLeft" if slider.input_value() == slider.get_attribute("max") else "ArrowRight")
+        slider.press(
+            "ArrowLeft" if slider.input_value() == slider.get_attribute("max") else "ArrowRight"
+        )
         value = slider.evaluate("e => e.parentElement.querySelector('.value').textContent")
         assert value == slider.get_attribute("aria-valuetext") != ""
         assert (said.inner_text(), shown.locator("canvas").evaluate("e => e.toDataURL()")) != before
@@ -333,7 +358,9 @@ def test_a_shape_is_painted_and_learned(opened: Callable[..., Page]) -> None:  #
     assert said.inner_text().startswith("84 points.")
     page.tab.locator("input[type=range]").first.press("Home")  # 200 steps
     page.tab.get_by_role("button", name="Train").press("Enter")
-    page.tab.wait_for_function("() => /^200 of 200.*At t = 0/.test(document.querySelector('output').textContent)")
+    page.tab.wait_for_function(
+        "() => /^200 of 200.*At t = 0/.test(document.querySelector('output').textContent)"
+    )
     film = page.tab.locator("input[type=range]").last
     film.press("Home")
     assert "At t = 200" in said.inner_text()
@@ -347,4 +374,6 @@ def test_what_is_known_is_painted(opened: Callable[..., Page]) -> None:  # noqa:
     field.press(" ")  # the cursor begins below the middle, on a hidden pixel
     assert said.inner_text().startswith("33 of 64 pixels")
     page.tab.get_by_role("button", name="Fill in").press("Enter")
-    page.tab.wait_for_function("() => /filled part/.test(document.querySelector('output').textContent)")
+    page.tab.wait_for_function(
+        "() => /filled part/.test(document.querySelector('output').textContent)"
+    )

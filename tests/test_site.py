@@ -287,10 +287,10 @@ def test_the_reader_can_turn_the_pages(visit) -> None:
     assert NOTEBOOKS[-1].stem in tab.url
 
 
-def test_the_interactive_figures_answer_to_the_keyboard(visit) -> None:
-    opened = visit("play.html")
-    figures = opened.page.locator("figure[data-play]")
-    assert figures.count() == 5
+def test_the_figures_that_answer_stand_in_their_chapters(visit) -> None:
+    opened = visit("notebooks/14_ode.html")
+    figures = opened.page.locator("figure.placed")
+    assert figures.count() == 2
     for i in range(figures.count()):
         said = figures.nth(i).locator("output")
         before = said.inner_text()
@@ -298,6 +298,14 @@ def test_the_interactive_figures_answer_to_the_keyboard(visit) -> None:
         opened.page.keyboard.press("ArrowLeft")
         assert said.inner_text() not in ("", before)
     assert opened.complaints == []
+
+
+def test_what_the_page_of_figures_lists_is_there() -> None:
+    links = [a["href"] for a in article("play.html").select("a[href*='#live-']")]
+    assert len(links) >= 12
+    for link in links:
+        page, name = link.split("#")
+        assert soup(page).find(id=name), link
 
 
 def test_the_network_draws_in_the_page(visit) -> None:

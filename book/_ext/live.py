@@ -19,7 +19,9 @@ from minidiff.engine.checkpoint import SHIPPED, read
 FORMULAS = ("frame.js", "toy.js")
 NETWORK = (*FORMULAS, "play_data.js", "unet.js", "network.js")
 FIGURES = {  # what is in the page: what it needs, in this order
-    **dict.fromkeys(("schedule", "noising", "posterior"), (*FORMULAS, "play_data.js", "processes.js")),
+    **dict.fromkeys(
+        ("schedule", "noising", "posterior"), (*FORMULAS, "play_data.js", "processes.js")
+    ),
     **dict.fromkeys(("plane", "solver"), (*FORMULAS, "plane.js")),
     "clouds": (*FORMULAS, "clouds.js"),
     "training": (*FORMULAS, "mlp.js", "training.js"),

@@ -61,7 +61,7 @@
   // Nine starting points between two noises, and what DDIM makes of each.
   const interpolate = (figure) => {
     const COUNT = 9, S = 20, weights = Array.from({ length: COUNT }, (_, i) => i / (COUNT - 1));
-    let seed = 8;
+    let seed = 7;
     const film = {};
     const between = ({ how, turn }) => {
       const [a, b] = [noise(1, seed), noise(1, seed + 100)];
