@@ -3,6 +3,8 @@
 Pages of a few lines, opened from file:// in headless Chromium; the built book is not needed.
 """
 
+# ruff: noqa: F811 (a fixture that is imported is named again by who asks for it)
+
 import json
 import re
 import sys
@@ -36,7 +38,7 @@ def body(*names: str) -> str:
 
 
 @pytest.fixture
-def ask(opened: Callable[..., Page]) -> Callable[..., Any]:  # noqa: F811
+def ask(opened: Callable[..., Page]) -> Callable[..., Any]:
     """The value of an expression in a page that has every figure."""
     page = opened(body(*live.FIGURES))
     return lambda words, *given: page.tab.evaluate(f"(given) => {words}", list(given))
@@ -169,10 +171,12 @@ def test_the_page_learns_as_pytorch_does(ask: Callable[..., Any]) -> None:
 def test_the_page_learns_a_ring(ask: Callable[..., Any]) -> None:
     """400 steps bring the points much nearer to the data than noise is."""
     said = """{
-      const data = Training.SETS.ring(), net = new Mlp(1), start = Float32Array.from(Toy.normals(400, 7));
+      const data = Training.SETS.ring(), net = new Mlp(1);
+      const start = Float32Array.from(Toy.normals(400, 7));
       const pairs = (x) => Array.from({ length: 200 }, (_, i) => [x[2 * i], x[2 * i + 1]]);
       const far = (x) => Training.apart(pairs(x), data);
-      for (const loss of Training.train(net, data, 400, 1)) if (!(loss < 10)) throw Error(`loss ${loss}`);
+      for (const loss of Training.train(net, data, 400, 1))
+        if (!(loss < 10)) throw Error(`loss ${loss}`);
       return [far(start), far(Training.sample(net, start).at(-1))];
     }"""
     noise, drawn = ask(said)
@@ -180,8 +184,9 @@ def test_the_page_learns_a_ring(ask: Callable[..., Any]) -> None:
 
 
 WALK = """async ([x, y, grid, eta, w, known, mask, seeds]) => {
-  const model = await minidiff.load("digits_labels"), floats = (list) => list && Float32Array.from(list);
-  const fresh = (i) => floats(seeds[i]), asked = { x: floats(x), y, grid, eta, w, fresh, known: floats(known), mask };
+  const model = await minidiff.load("digits_labels");
+  const floats = (list) => list && Float32Array.from(list), fresh = (i) => floats(seeds[i]);
+  const asked = { x: floats(x), y, grid, eta, w, fresh, known: floats(known), mask };
   const states = [];
   for await (const step of Network.walk(model, asked)) states.push([...step.x]);
   return states;
@@ -204,7 +209,7 @@ def test_a_walk_in_the_page_is_that_of_the_library(
     w: float,
     filled: bool,
     opened: Callable[..., Page],
-    monkeypatch: Any,  # noqa: F811
+    monkeypatch: Any,
 ) -> None:
     page, model = opened(body("guidance")), md.load_pretrained("digits_labels")
     page.ship(live.SHIPPED / "digits_labels.safetensors")
@@ -285,7 +290,7 @@ def test_a_figure_loads_at_most_a_megabyte(name: str) -> None:
 @pytest.mark.parametrize("name", live.FIGURES)
 def test_a_figure_says_what_to_try_and_answers_to_the_keyboard(
     name: str,
-    opened: Callable[..., Page],  # noqa: F811
+    opened: Callable[..., Page],
 ) -> None:
     page = opened(body(name))
     page.ship(live.SHIPPED / "digits_labels.safetensors")
@@ -315,7 +320,7 @@ def test_a_figure_is_sharp(ratio: int, browser: Any, tmp_path: Path) -> None:
     page.tab.close()
 
 
-def test_a_point_is_dragged_and_moved_by_key(opened: Callable[..., Page]) -> None:  # noqa: F811
+def test_a_point_is_dragged_and_moved_by_key(opened: Callable[..., Page]) -> None:
     page = opened(body("plane"))
     grip, said = page.tab.locator(".grip"), page.tab.locator("output")
     assert said.inner_text().startswith("x_T = (0.60, −1.70)")
@@ -327,11 +332,12 @@ def test_a_point_is_dragged_and_moved_by_key(opened: Callable[..., Page]) -> Non
     page.tab.mouse.move(box["x"] - 60, box["y"] - 40)
     page.tab.mouse.up()
     u, v = map(float, re.search(r"\((\S+), (\S+)\)", said.inner_text().replace("−", "-")).groups())
-    assert u < 0.4 and v > -1.5
+    assert u < 0.4
+    assert v > -1.5
     assert "arrow keys move it" in grip.get_attribute("aria-label")
 
 
-def test_clouds_move_whole(opened: Callable[..., Page]) -> None:  # noqa: F811
+def test_clouds_move_whole(opened: Callable[..., Page]) -> None:
     page = opened(body("clouds"))
     said = page.tab.locator("output")
     shapes = lambda: re.search(r"\+ (\S+) from the covariances", said.inner_text())[1]  # noqa: E731
@@ -342,7 +348,7 @@ def test_clouds_move_whole(opened: Callable[..., Page]) -> None:  # noqa: F811
     assert shapes() != before
 
 
-def test_a_shape_is_painted_and_learned(opened: Callable[..., Page]) -> None:  # noqa: F811
+def test_a_shape_is_painted_and_learned(opened: Callable[..., Page]) -> None:
     page = opened(body("training"))
     page.tab.emulate_media(reduced_motion="reduce")
     field, said = page.tab.locator(".pad"), page.tab.locator("output")
@@ -366,7 +372,7 @@ def test_a_shape_is_painted_and_learned(opened: Callable[..., Page]) -> None:  #
     assert "At t = 200" in said.inner_text()
 
 
-def test_what_is_known_is_painted(opened: Callable[..., Page]) -> None:  # noqa: F811
+def test_what_is_known_is_painted(opened: Callable[..., Page]) -> None:
     page = opened(body("inpainting"))
     page.ship(live.SHIPPED / "digits_labels.safetensors")
     said, field = page.tab.locator("output"), page.tab.locator(".pad")
