@@ -108,7 +108,7 @@
       "fifty. Move S of B, where η is not 0: noise on the way decides too, and other digits come each time. At equal calls, " +
       "which row would you rather have at 5, and which at 200?", samplers],
     interpolate: ["Draw: one digit turns into another in small steps. Take lerp and read the lengths: in the middle x_T is shorter " +
-      "than noise ever is. Digits of 64 pixels forgive it, images of 3,072 do not. With a digit chosen the whole way stays that digit.",
+      "than noise ever is, and what comes of it a little plainer, as the chapter measures. With a digit chosen the whole way is that digit.",
     interpolate],
   });
 })();

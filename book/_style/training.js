@@ -77,7 +77,7 @@
     const room = { least: 260, most: 640, height: (width) => (beside(width) ? size(width) + 24 : 2 * size(width) + 48) };
     const { form, inputs, values, redraw, said } = frame(figure, room, [
       ["set", "data", Object.keys(SETS)],
-      ["steps", "training steps", range(200, 3000, 2000, 100, { marks: [1000, 2000, 3000] })],
+      ["steps", "training steps", range(200, 3000, 1500, 100, { marks: [1000, 2000, 3000] })],
       ["i", "film, t =", range(0, S, S, 1, { disabled: true, say: (i) => GRID[i] })],
     ], (surface, { steps, i }) => {
       const side = size(surface.width), [left, top] = beside(surface.width) ? [side + 24, 24] : [0, side + 48];
