@@ -12,7 +12,8 @@
     const film = {}, key = (v) => JSON.stringify({ ...v, seed });
     const cell = (width) => (width - 4 * (COUNT - 1)) / COUNT, room = { ...ROOM, height: (width) => 2 * (cell(width) + 30) };
     const spread = (x) => {  // how far the images are from their mean
-      const mean = Float32Array.from({ length: SIDE }, (_, p) => Array.from({ length: COUNT }, (_, i) => x[i * SIDE + p]).reduce((a, b) => a + b) / COUNT);
+      const mean = new Float32Array(SIDE);
+      x.forEach((v, k) => { mean[k % SIDE] += v / COUNT; });
       return distance(x, x.map((_, k) => mean[k % SIDE]));
     };
     const { form, inputs, values, redraw, said } = frame(figure, room, [
@@ -94,7 +95,8 @@
       const known = mask.filter(Boolean).length, so = `${known} of 64 pixels of the ${digit} are known, filled in as ${as}. `;
       if (!film) return `${so}“Fill in” loads the network, 0.4 MB.`;
       const hidden = [...mask.keys()].filter((i) => !mask[i]);
-      const part = (x) => Float32Array.from(hidden, (i) => x[i]), far = Array.from({ length: COUNT }, (_, i) => distance(part(image(film, i)), part(x0)));
+      const part = (x) => Float32Array.from(hidden, (i) => x[i]);
+      const far = Array.from({ length: COUNT }, (_, i) => distance(part(image(film, i)), part(x0)));
       return hidden.length ? `${so}Distance of the filled part to what was there (root mean square per pixel): ` +
         `${Math.min(...far).toFixed(2)} to ${Math.max(...far).toFixed(2)}.` : so;
     });

@@ -6,7 +6,7 @@
   const still = window.matchMedia("(prefers-reduced-motion: reduce)");
   const T = 200, AB = linear(T), CLARITY = AB.map((a) => Math.log(a / (1 - a)) / 4);  // all as in chapter 0
   const SIDE = 3.2, BATCH = 128, RATE = 1e-2, COUNT = 400, S = 40, EVERY = 150, OWN = "your own drawing";
-  const GRID = tau(S, "linear", T);
+  const GRID = tau(S, "linear", T), SIZE = new Mlp(1).size.toLocaleString("en");
 
   const bent = (n, seed, curve, spread) => {  // points along a curve of u in 0..1
     const u = uniforms(seed);
@@ -88,7 +88,7 @@
       const seen = pairs(film ? film[i] : start());
       cloud(surface, seen, left, top, side, orange());
       if (!data.length) return "Nothing drawn yet: paint a shape into the left field.";
-      if (!losses.length) return `${data.length} points. “Train” lets a network of ${new Mlp(1).size.toLocaleString("en")} parameters learn them in ${steps} steps.`;
+      if (!losses.length) return `${data.length} points. “Train” lets a network of ${SIZE} parameters learn them in ${steps} steps.`;
       const last = losses.slice(-100), loss = last.reduce((a, b) => a + b) / last.length;
       const so = `${losses.length} of ${steps} steps, squared error of the noise ${loss.toFixed(3)} (mean of the last ${last.length}).`;
       if (running || !film) return so;
