@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+import routes
 
 WIDE = 500  # pixels: the letters of figures above this can't be read where they must fit a phone
 
@@ -78,6 +82,8 @@ def library() -> str:
 
 def fill(app: Any, page: str, source: list[str]) -> None:
     source[0] = source[0].replace("<!-- the library, file by file -->", library())
+    if page == "routes":
+        source[0] = routes.filled(source[0])
     # a book of nobody's repository is installed from the folder that it lies in
     source[0] = source[0].replace("git+https://github.com/-unset-/minidiff", ".")
 
