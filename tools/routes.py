@@ -352,6 +352,7 @@ def confusion(where: dict[str, Place]) -> float:
     return total
 
 
+@cache
 def places() -> dict[str, Place]:
     """Row and lane of each chapter: below all that it needs, where the arrows are clearest."""
     rows: list[list[str]] = []
@@ -398,8 +399,8 @@ def drawn() -> str:
             path += f"C{x:g} {(y + to_y) / 2:g} {to_x:g} {(y + to_y) / 2:g} {to_x:g} {to_y - 3:g} "
             row += 1
         lines.append(f'<path d="{path.strip()}" marker-end="url(#tip)"/>')
-    for name, place in where.items():
-        this, (x, y) = book()[name], corner(place)
+    for name, this in book().items():
+        x, y = corner(where[name])
         words = textwrap.wrap(this.title, 15)
         text = "".join(f'<tspan x="{x + 8}" dy="15">{html.escape(line)}</tspan>' for line in words)
         boxes.append(
