@@ -11,7 +11,7 @@ MATHEMATICS := minidiff/*.py tests/test_equations.py $(wildcard $(patsubst minid
 # a backend chosen outside would keep figures out of the notebooks
 unexport MPLBACKEND
 
-.PHONY: book check lint test notebooks pictures site-test pdf links pins clean
+.PHONY: book check lint test notebooks pictures site-test pdf slides links pins clean
 
 # One thread a process: on a busy machine two threads spend their time waiting for one another.
 book check test: export OMP_NUM_THREADS = 1
@@ -57,6 +57,10 @@ site-test: book
 # The whole book as _build/minidiff.pdf, printed by Chromium.
 pdf: book
 	$(BIN)/python tools/pdf.py
+
+# Slides for each meeting of the courses of book/routes.md, from the figures that the notebooks hold.
+slides: $(INSTALLED)
+	$(BIN)/python tools/slides.py
 
 # Asks every address that the book points to; _build/links.txt lists them. Needs the network.
 links: book

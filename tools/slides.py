@@ -36,7 +36,9 @@ POINTS = re.compile(r"^## Summary\n+((?:>.*\n?)+)", flags=re.M)
 TO_DOCUTILS = {  # what its TeX does not know
     r"\s*\\tag\{[^}]*\}": "",
     r"\\[bB]igg?[lrm]?(?![a-z])": "",
-    r"\\(?:bar|tilde|hat|vec)\s*(?:\\[A-Za-z]+|\w|\{[^{}]*\})": r"{\g<0>{}}",  # else an index stands below it
+    r"\\bar(?![a-z])": r"\\overline",  # its bar is hardly seen
+    # else an index stands below the letter
+    r"\\(?:overline|tilde|hat)\s*(?:\\[A-Za-z]+|\w|\{[^{}]*\})": r"{\g<0>{}}",
     r"\\dots(?![a-z])": r"\\ldots",
     r"\\([td]?frac)(\d)(\d)": r"\\\1{\2}{\3}",
     "°": r"^\\circ",
