@@ -49,7 +49,8 @@ def test_a_course_has_a_deck_for_each_meeting_and_loads_nothing(course: str) -> 
 
 def test_an_index_stands_beside_a_letter_with_a_bar() -> None:
     bar = soup(slides.inline(r"$\bar\alpha_t$")).find("msub")
-    assert bar.find("mover") and bar.find_all("mi")[-1].get_text() == "t"
+    assert bar.find("mover")
+    assert bar.find_all("mi")[-1].get_text() == "t"
 
 
 def test_a_caption_without_a_picture_is_no_slide() -> None:
