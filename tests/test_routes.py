@@ -131,3 +131,25 @@ def test_reading_counts_words_formulas_and_open_code() -> None:
     found = reading.measure(nbformat.v4.new_notebook(cells=cells))
     assert found == (2, 1, 2)
     assert found.minutes == pytest.approx(2 / 200 + 1 + 10 / 60)
+
+
+# -- for teachers -------------------------------------------------------------------------------
+
+
+def test_questions_are_counted_and_each_has_a_kind_an_answer_and_a_place() -> None:
+    found = re.findall(r"^```\{dropdown\} (\d+)\. (.+)\n((?:(?!```).*\n)+)```$", QUESTIONS, re.M)
+    assert [int(number) for number, _, _ in found] == list(range(1, len(found) + 1))
+    assert f"A bank of {len(found)} questions" in QUESTIONS
+    assert QUESTIONS.count("{dropdown}") == len(found) >= 60
+    known = references.labels()
+    for number, title, body in found:
+        assert re.search(r"\*\((recall|derive|transfer)\)\*$", title), number
+        answer, _, place = body.partition("\nSee ")
+        assert len(answer.split()) >= 5, number
+        named = re.search(r"^\{(?:ref|eq|prf:ref)\}`([\w-]+)`\.$", place.strip())
+        assert named is not None, number
+        assert named[1] in known, number
+
+
+def test_every_chapter_belongs_to_one_part_of_the_questions() -> None:
+    assert set(routes.questions()) == set(ORDER) - APPENDICES - {"start_here"}

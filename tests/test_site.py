@@ -5,6 +5,7 @@
 
 import functools
 import http.server
+import io
 import json
 import os
 import re
@@ -324,6 +325,17 @@ def test_the_network_draws_in_the_page(visit) -> None:
         arg=again.element_handle(),
     )
     assert opened.complaints == []
+
+
+def test_the_formulas_print_on_two_pages(visit) -> None:
+    pypdf = pytest.importorskip("pypdf")
+    tab = visit("formulas.html").page
+    margin = dict.fromkeys(("top", "bottom", "left", "right"), "10mm")
+    printed = pypdf.PdfReader(io.BytesIO(tab.pdf(format="A4", margin=margin)))
+    assert len(printed.pages) <= 2
+    tab.emulate_media(media="print")
+    tab.set_viewport_size({"width": 718, "height": 1047})  # A4 within these margins
+    assert tab.evaluate("() => document.scrollingElement.scrollWidth - innerWidth") <= 0
 
 
 def test_the_printed_book(browser, address: str) -> None:
