@@ -25,12 +25,11 @@ ROOT = chapters.ROOT
 
 NEEDS: dict[str, tuple[str, ...]] = {  # a chapter: those that it cannot be understood without
     "start_here": (),
-    "probability": (),
-    "gaussian_identities": (),
     "forward_process": (),
     "reverse_process": ("forward_process",),
     "elbo": ("reverse_process",),
     "simple_loss": ("elbo",),
+    "score": ("simple_loss",),
     "unet": ("simple_loss",),
     "training_sampling": ("simple_loss",),
     "looking_inside": ("training_sampling",),
@@ -40,14 +39,18 @@ NEEDS: dict[str, tuple[str, ...]] = {  # a chapter: those that it cannot be unde
     "one_objective": ("non_markovian",),
     "ddim": ("one_objective", "training_sampling"),
     "deterministic": ("ddim",),
-    "ode": ("ddim",),
+    "ode": ("ddim", "score"),
+    "sde_likelihood": ("ode",),
     "scale": ("unet", "training_sampling"),
     "bug_museum": ("ddim",),
     "where_next": ("ode",),
+    "gaussian_identities": (),
+    "probability": (),
+    "training_history": (),
 }
 SHORT = (
-    *("forward_process", "reverse_process", "elbo", "simple_loss", "training_sampling"),
-    *("non_markovian", "one_objective", "ddim", "ode"),
+    *("forward_process", "reverse_process", "elbo", "simple_loss", "score"),
+    *("training_sampling", "non_markovian", "one_objective", "ddim", "ode"),
 )
 
 
@@ -103,7 +106,11 @@ COURSES = {
             Session("the bound", {"elbo": "why kl single"}),
             Session(
                 "the loss, and a network that draws",
-                {"simple_loss": "mean v hidden", "training_sampling": "algorithm-1 step last-step"},
+                {
+                    "simple_loss": "mean v hidden",
+                    "score": "tweedie langevin",
+                    "training_sampling": "algorithm-1 step last-step",
+                },
             ),
             Session(
                 "another process for the same network",
@@ -134,7 +141,10 @@ COURSES = {
                 {"gaussian_identities": "three mean", "reverse_process": "ends skip two-points"},
             ),
             Session("the bound", {"elbo": "why kl order edges single"}),
-            Session("the loss", {"simple_loss": "mean v hidden langevin minsnr"}),
+            Session(
+                "the loss, twice",
+                {"simple_loss": "mean v hidden minsnr", "score": "tweedie dsm langevin normal"},
+            ),
             Session(
                 "a network that draws",
                 {"unet": "attend count blind", "training_sampling": "algorithm-1 step ema memory"},
@@ -145,7 +155,11 @@ COURSES = {
             ),
             Session(
                 "better, faster, bigger",
-                {"improved_ddpm": "variance importance saving", "scale": "conv mfu budget"},
+                {
+                    "improved_ddpm": "variance importance saving",
+                    "scale": "conv mfu budget",
+                    "training_history": "",
+                },
             ),
             Session(
                 "a family of processes",
@@ -158,7 +172,10 @@ COURSES = {
                 "few steps",
                 {"ddim": "step limit guard own-tau", "deterministic": "slerp encode gaussian"},
             ),
-            Session("differential equations", {"ode": "midpoint multistep hutchinson cross"}),
+            Session(
+                "differential equations",
+                {"ode": "midpoint multistep cross", "sde_likelihood": "reverse hutchinson bits"},
+            ),
             Session("mistakes", {"bug_museum": "tau posterior mutation agree"}),
             Session(
                 "what came after, and projects",
@@ -170,7 +187,7 @@ COURSES = {
         "Engineers only",
         "For people who shall build or mend such a model. Derivations are taken on trust; each "
         "exercise is a function with a check, or a number to work out.",
-        ("reverse_process", "elbo", "non_markovian", "one_objective", "ode"),
+        ("reverse_process", "elbo", "score", "non_markovian", "one_objective", "ode"),
         "Session",
         (
             Session(
@@ -321,7 +338,7 @@ def arrows() -> list[tuple[str, str]]:
     """(needed, needing), without those that follow from two others."""
     return [
         (need, name)
-        for name in book()
+        for name in NEEDS
         for need in NEEDS[name]
         if not any(need in before(other) for other in NEEDS[name])
     ]
@@ -357,7 +374,7 @@ def places() -> dict[str, Place]:
     """Row and lane of each chapter: below all that it needs, where the arrows are clearest."""
     rows: list[list[str]] = []
     row_of: dict[str, int] = {}
-    for name in book():
+    for name in NEEDS:
         row = max((row_of[need] + 1 for need in NEEDS[name]), default=0)
         while row < len(rows) and len(rows[row]) == LANES:
             row += 1
@@ -399,7 +416,8 @@ def drawn() -> str:
             path += f"C{x:g} {(y + to_y) / 2:g} {to_x:g} {(y + to_y) / 2:g} {to_x:g} {to_y - 3:g} "
             row += 1
         lines.append(f'<path d="{path.strip()}" marker-end="url(#tip)"/>')
-    for name, this in book().items():
+    for name in NEEDS:
+        this = book()[name]
         x, y = corner(where[name])
         words = textwrap.wrap(this.title, 15)
         text = "".join(f'<tspan x="{x + 8}" dy="15">{html.escape(line)}</tspan>' for line in words)
