@@ -25,17 +25,7 @@ PARTS = {
 }
 APPENDIX = 90  # notebooks from this number on come first among the appendices
 APPENDICES = [
-    *(
-        "routes",
-        "play",
-        "formulas",
-        "questions",
-        "notation",
-        "glossary",
-        "api",
-        "results",
-        "sources",
-    ),
+    *("routes", "play", "formulas", "questions", "notation", "glossary", "api", "results"),
     *("sources", "errata", "impact", "how_built", "changes", "bibliography"),
 ]
 QUESTIONS = {
