@@ -259,13 +259,82 @@ def test_a_wide_figure_scrolls_by_keyboard_on_a_phone_only(visit) -> None:
     tab.wait_for_function("e => e.scrollLeft > 0", arg=figure.element_handle(), timeout=5000)
 
 
-def test_search_finds_a_word(visit) -> None:
+# -- the search ---------------------------------------------------------------------------------
+
+SEARCHES = json.loads((ROOT / "tests" / "searches.json").read_text(encoding="utf-8"))
+FIND = "question => Finder.find(question).slice(0, 3).map(hit => hit.url)"
+
+
+def place(url: str) -> str:
+    """The anchor of a hit; that of a whole page is its first section."""
+    page, _, anchor = url.partition("#")
+    return anchor or article(page).find("section")["id"]
+
+
+@pytest.fixture(scope="module")
+def find(browser, address: str):
+    opened = Visit(browser, address)
+    opened.open("search.html")
+    yield lambda question: [place(url) for url in opened.page.evaluate(FIND, question)]
+    opened.page.close()
+
+
+@pytest.mark.parametrize(("kind", "first", "three"), [("exam", 20, 26), ("learner", 64, 72)])
+def test_a_search_leads_to_the_section(kind: str, first: int, three: int, find) -> None:
+    """30 questions of an examination, and 80 of the few words that learners type."""
+    rows = SEARCHES[kind]
+    hits = {row["query"]: [url in row["sections"] for url in find(row["query"])] for row in rows}
+    missed = [query for query, found in hits.items() if not any(found)]
+    assert len(hits) - len(missed) >= three, missed
+    assert sum(found[:1] == [True] for found in hits.values()) >= first
+
+
+def test_the_places_that_searches_lead_to_exist() -> None:
+    ids = {tag["id"] for page in PAGES for tag in article(page).find_all(id=True)}
+    wanted = {name for rows in SEARCHES.values() for row in rows for name in row["sections"]}
+    assert wanted <= ids
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("memorisation", "memorization"),
+        ("labelled neighbours", "labeled neighbors"),
+        ("reparametrisation trick", "reparameterization trick"),
+        ("warm-up", "warmup"),
+        ("noise schedules", "noise schedule"),
+        ("Frechet distance", "Fréchet distance"),
+        ("η", "eta"),
+        ("langevin dinamics", "Langevin dynamics"),
+    ],
+)
+def test_a_search_overlooks_spelling(one: str, other: str, find) -> None:
+    assert find(one)[:1] == find(other)[:1] != []
+
+
+def test_excerpts_are_sentences(visit) -> None:
     tab = visit("search.html?q=posterior").page
-    tab.wait_for_selector("#search-results .context", timeout=10_000)
-    tab.wait_for_timeout(1000)  # the pages whose excerpts it shows arrive one after the other
+    tab.wait_for_selector("#search-results .context mark")
     shown = tab.locator("#search-results .context").all_inner_texts()
-    assert any("posterior" in text.lower() for text in shown)
     assert not [text for text in shown if ESCAPED_TEX.search(text)]
+    broken = [text for text in shown if text and not re.search(r"[.:;!?)…”]$|…", text)]
+    assert len(broken) <= len(shown) // 5, broken  # a row of a table ends as it likes
+    tab.locator("form.bd-search input").first.fill("Langevin dynamics")  # as one types
+    first = tab.locator("#search-results li a").first
+    assert "Langevin" in first.inner_text()
+    first.click()
+    tab.wait_for_url("**/04_simple_loss.html#*")
+
+
+def test_the_search_needs_no_server_and_no_storage(browser) -> None:
+    tab = browser.new_page()
+    tab.add_init_script(
+        "for (const name of ['localStorage', 'sessionStorage']) Object.defineProperty(window, name,"
+        " { get() { throw new DOMException('denied', 'SecurityError'); } });"
+    )
+    tab.goto(f"{(HTML / 'search.html').as_uri()}?q=posterior")
+    assert tab.locator("#search-results li a").count() > 3
+    tab.close()
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
