@@ -27,7 +27,14 @@ SIGNS = {
 OVER = {"hat": "\u0302", "bar": "\u0304", "tilde": "\u0303"}  # they follow their letter
 MUTE = ("mathrm", "mathbf", "mathcal", "mathbb", "text", "operatorname", "left", "right", "big")
 QUIET = (nodes.raw, nodes.comment, nodes.image, nodes.target, nodes.footnote, addnodes.index)
+BELOW = str.maketrans("0123456789+-=()aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ")
 LONG = 60  # letters: a formula beyond this is a hole in an excerpt
+
+
+def lowered(index: str) -> str:
+    """An index as small letters below the line, if there are any for all of it."""
+    below = index.replace(" ", "").translate(BELOW)
+    return below if not re.search(r"[^₀-₎ₐ-ₜᵢ-ᵥⱼ]", below) else f"_{index}"
 
 
 def readable(latex: str) -> str:
@@ -41,6 +48,7 @@ def readable(latex: str) -> str:
     text = re.sub(r"\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}", r"(\1)/(\2)", text)
     text = re.sub(r"\\([a-zA-Z]+)", lambda m: SIGNS.get(m[1], m[0]), text)
     text = re.sub(r"\\[,;:! ]", " ", text).replace("\\{", "{").replace("\\}", "}")
+    text = re.sub(r"_(?:\{([^{}]*)\}|(\w))", lambda m: lowered(m[1] or m[2]), text)
     text = re.sub(r"[{}]", "", text)
     return "…" if "\\" in text or len(text) > LONG else " ".join(text.split())
 
@@ -69,12 +77,15 @@ class Entry:
 
 def flat(node: Any) -> str:
     """The text of a title, a paragraph, a cell, with its formulas made readable."""
+    if isinstance(node, addnodes.pending_xref) and not node["refexplicit"]:
+        if node["refdomain"] == "std":  # words that are not known yet: those of the title
+            return ""
     if isinstance(node, (nodes.math, nodes.math_block)):
         return readable(node.astext())
     if isinstance(node, QUIET):
         return ""
     if isinstance(node, nodes.Text):
-        return str(node).replace("\n", " ")
+        return str(node).replace("\n", " ").replace("\0", "")
     return "".join(map(flat, node.children))
 
 
@@ -133,6 +144,7 @@ class Reader:
         elif isinstance(node, (nodes.paragraph, nodes.math_block, nodes.row)) and entry:
             cells = node.children if isinstance(node, nodes.row) else [node]
             line = " · ".join(filter(None, (" ".join(flat(cell).split()) for cell in cells)))
+            line = line.removesuffix("→").strip()  # of the glossary
             entry.lines += [line] * (line not in ("", "…"))
             return before
         exercise = entry if entry and entry.kind == "exercise" else None

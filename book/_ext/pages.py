@@ -80,10 +80,22 @@ def library() -> str:
     return "\n".join(lines)
 
 
+PRINTED = {  # the workflow that publishes the book prints it too
+    True: "To print it all: `make pdf`",
+    False: "[The book as a PDF](https://-unset-.github.io/minidiff/minidiff.pdf)",
+}
+
+
+def unset(app: Any) -> bool:
+    """Whether this is the book of nobody's repository."""
+    return "/-unset-/" in app.config.html_theme_options.get("repository_url", "")
+
+
 def fill(app: Any, page: str, source: list[str]) -> None:
     source[0] = source[0].replace("<!-- the library, file by file -->", library())
     if page == "routes":
         source[0] = routes.filled(source[0])
+    source[0] = source[0].replace("<!-- print -->", PRINTED[unset(app)])
     # a book of nobody's repository is installed from the folder that it lies in
     source[0] = source[0].replace("git+https://github.com/-unset-/minidiff", ".")
 
@@ -91,7 +103,7 @@ def fill(app: Any, page: str, source: list[str]) -> None:
 def without_address(app: Any, config: Any) -> None:
     """Leave out the buttons that lead to the repository while its address is unset."""
     options = config.html_theme_options
-    if "/-unset-/" in options.get("repository_url", ""):
+    if unset(app):
         for button in ("repository", "issues", "edit_page"):
             options[f"use_{button}_button"] = False
         options["launch_buttons"] = {}
@@ -141,8 +153,20 @@ def short_signature(
     return arguments, result
 
 
+def sitemap(app: Any, exception: Exception | None) -> None:
+    """The list of pages that search engines ask for."""
+    if exception is None and app.builder.format == "html":
+        uris = [app.builder.get_target_uri(page) for page in sorted(app.env.found_docs)]
+        urls = "".join(f"<url><loc>{app.config.html_baseurl}{uri}</loc></url>\n" for uri in uris)
+        Path(app.outdir, "sitemap.xml").write_text(
+            '<?xml version="1.0" encoding="UTF-8"?>\n'
+            f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{urls}</urlset>\n'
+        )
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Sphinx calls this."""
+    app.connect("build-finished", sitemap)
     app.connect("config-inited", without_address)
     app.connect("source-read", fill)
     app.connect("autodoc-process-docstring", plain_docstring)

@@ -12,7 +12,8 @@ const Finder = (() => {
     [/^grey/, "gray"], [/^artefact/, "artifact"], [/^licence/, "license"], [/^programme$/, "program"],
   ];
   const GREEK = { α: "alpha", β: "beta", γ: "gamma", δ: "delta", ε: "eps", η: "eta", θ: "theta", λ: "lambda", μ: "mu", σ: "sigma", τ: "tau" };
-  const plain = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase()
+  const plain = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase()
+    .replace(/(?<![\p{L}\p{N}_])(\p{L})_\{?([\p{L}\p{N}])/gu, "$1$2") // x_t is xₜ
     .replace(/[α-ω]/g, (letter) => ` ${GREEK[letter] ?? letter} `).replace(/\bepsilon\b/g, "eps");
   const spread = new Map(); // term: in how many entries it stands, in whichever field
   const stem = (word) => {
@@ -81,8 +82,9 @@ const Finder = (() => {
   };
   // The sentence that has most of the words, and the one after it while there is room.
   const excerpt = (text = "", terms) => {
-    const sentences = text.split("\n").flatMap((line) => line.split(/(?<=[.!?:]["”)]?)\s+(?=[\p{Lu}"“(])/u));
-    const hits = (sentence) => new Set(words(sentence).map(stem).filter((term) => terms.has(term))).size;
+    const sentences = text.split("\n").flatMap((line) => line.split(/(?<=[.!?]["”)]?)\s+(?=[\p{Lu}"“])/u));
+    const hits = (sentence) => (sentence.length > 40) / 2 // a longer one says more
+      + new Set(words(sentence).map(stem).filter((term) => terms.has(term))).size;
     const best = sentences.reduce((top, s, i) => (hits(s) > hits(sentences[top]) ? i : top), 0);
     let shown = sentences[best] ?? "";
     const next = sentences[best + 1];
