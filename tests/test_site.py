@@ -4,6 +4,7 @@
 """
 
 import functools
+import gzip
 import http.server
 import io
 import json
@@ -25,6 +26,7 @@ PAGE_BYTES = 2_000_000  # of one page's own HTML and pictures
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TOC = (ROOT / "_toc.yml").read_text(encoding="utf-8")
 PAGES = [f"{name}.html" for name in re.findall(r"(?:root|- file): (\S+)", TOC)]
+ASKED = "script[src], article img, link:is([rel=stylesheet], [rel=preload], [rel=icon])"
 ESCAPED_TEX = re.compile(r"\$\$|\\\(|\\\[|\\begin\{|\\frac|\\bar\b")
 
 pytestmark = [
@@ -113,6 +115,32 @@ def test_a_page_is_light(page: str) -> None:
     ]
     size = sum(path.stat().st_size for path in {HTML / page, *pictures} if path.exists())
     assert size <= PAGE_BYTES
+
+
+@each_page
+def test_a_page_is_light_on_the_wire(page: str) -> None:
+    """All that its tags ask for, compressed where it is text."""
+    names = {tag.get("src") or tag.get("href") for tag in soup(page).select(ASKED)}
+    local = {urldefrag(n)[0].partition("?")[0] for n in names if n and not urlparse(n).scheme}
+    files = {HTML / page, *(HTML / urljoin(page, unquote(name)) for name in local)}
+    size = 0
+    for path in (f for f in files if f.is_file()):
+        text = path.suffix in {".js", ".css", ".svg"} or path == HTML / page
+        size += len(gzip.compress(path.read_bytes())) * text
+        size += path.stat().st_size * (path.suffix in {".png", ".webp", ".woff2"})
+    assert 50_000 < size <= 1_500_000
+
+
+def test_what_other_sites_ask_for() -> None:
+    """An icon, a picture to show beside a link, and a list of pages."""
+    assert (HTML / soup("index.html").find("link", rel="icon")["href"]).is_file()
+    home = pdf.site()
+    picture = soup("index.html").find("meta", property="og:image")["content"]
+    assert picture.startswith(home)
+    assert (HTML / picture.removeprefix(home)).is_file()
+    listed = re.findall("<loc>(.*?)</loc>", (HTML / "sitemap.xml").read_text(encoding="utf-8"))
+    assert {home + page for page in PAGES} <= set(listed)
+    assert all((HTML / url.removeprefix(home)).is_file() for url in listed)
 
 
 def test_a_wrong_address_leads_home() -> None:
@@ -259,6 +287,57 @@ def test_a_wide_figure_scrolls_by_keyboard_on_a_phone_only(visit) -> None:
     tab.wait_for_function("e => e.scrollLeft > 0", arg=figure.element_handle(), timeout=5000)
 
 
+# What a formula's signs overlap: a frame that hides or scrolls, or the edge of the window.
+FITS = """() => {
+  document.querySelectorAll("article details").forEach(folded => folded.open = true);
+  const edge = e => {
+    for (let p = e; p !== document.body; p = p.parentElement)
+      if (getComputedStyle(p).overflowX !== "visible") return p.getBoundingClientRect().right;
+    return innerWidth;
+  };
+  const right = e => Math.max(0, ...[e, ...e.querySelectorAll("*")].flatMap(
+    c => [...c.getClientRects()].filter(r => r.width).map(r => r.right)));
+  const name = e => e.closest("[id]").id;
+  const shown = [...document.querySelectorAll("article mjx-container")];
+  const wide = pre => pre.scrollWidth > pre.clientWidth + 1;
+  return {
+    formulas: shown.length,
+    cut: shown.filter(m => !m.hasAttribute("display"))
+      .filter(m => right(m.querySelector("mjx-math")) > edge(m) + 1).map(name),
+    scroll: shown.filter(m => m.hasAttribute("display"))
+      .filter(m => wide(m) || wide(m.parentElement)).map(name),
+    code: [...document.querySelectorAll("article .cell_input pre")].filter(wide).length,
+  };
+}"""
+
+
+def test_formulas_and_code_fit_in_the_page(visit) -> None:
+    """No formula in a line of text is cut at any width; on a laptop nothing displayed scrolls."""
+    faults, code = [], 0
+    for path in NOTEBOOKS:
+        tab = visit(f"notebooks/{path.stem}.html").page
+        for width in (320, 768, 1440):
+            tab.set_viewport_size({"width": width, "height": 900})
+            seen = tab.evaluate(FITS)
+            assert seen["formulas"]
+            faults += [f"{path.stem} at {width}: {name} is cut" for name in seen["cut"]]
+        faults += [f"{path.stem}: {name} scrolls" for name in seen["scroll"]]
+        code += seen["code"]
+        tab.close()
+    assert faults == []
+    assert code <= 20
+
+
+@pytest.mark.parametrize("size", [(1440, 900), (390, 844)])
+def test_the_first_screen_says_what_it_is_draws_and_leads_on(size: tuple[int, int], visit) -> None:
+    tab = visit("index.html").page
+    tab.set_viewport_size({"width": size[0], "height": size[1]})
+    tab.wait_for_timeout(300)
+    for part in ("h1", "article p", ".start", "figure.live-sampling canvas"):
+        box = tab.locator(part).first.bounding_box()
+        assert box["y"] + box["height"] <= size[1], part
+
+
 # -- the search ---------------------------------------------------------------------------------
 
 SEARCHES = json.loads((ROOT / "tests" / "searches.json").read_text(encoding="utf-8"))
@@ -319,7 +398,7 @@ def test_excerpts_are_sentences(visit) -> None:
     assert not [text for text in shown if ESCAPED_TEX.search(text)]
     broken = [text for text in shown if text and not re.search(r"[.:;!?)…”]$|…", text)]
     assert len(broken) <= len(shown) // 5, broken  # a row of a table ends as it likes
-    tab.locator("form.bd-search input").first.fill("Langevin dynamics")  # as one types
+    tab.locator("article form.bd-search input").fill("Langevin dynamics")  # as one types
     first = tab.locator("#search-results li a").first
     assert "Langevin" in first.inner_text()
     first.click()

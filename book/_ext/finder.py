@@ -77,9 +77,9 @@ class Entry:
 
 def flat(node: Any) -> str:
     """The text of a title, a paragraph, a cell, with its formulas made readable."""
-    if isinstance(node, addnodes.pending_xref) and not node["refexplicit"]:
-        if node["refdomain"] == "std":  # words that are not known yet: those of the title
-            return ""
+    named = isinstance(node, addnodes.pending_xref) and node["refdomain"] == "std"
+    if named and not node["refexplicit"]:  # it takes the words of a title, which are not known yet
+        return ""
     if isinstance(node, (nodes.math, nodes.math_block)):
         return readable(node.astext())
     if isinstance(node, QUIET):
