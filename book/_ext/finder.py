@@ -145,7 +145,7 @@ class Reader:
             cells = node.children if isinstance(node, nodes.row) else [node]
             line = " · ".join(filter(None, (" ".join(flat(cell).split()) for cell in cells)))
             line = line.removesuffix("→").strip()  # of the glossary
-            entry.lines += [line] * (line not in ("", "…"))
+            entry.lines += [line] * (line not in ("", "…") and line[:9] != "API page:")
             return before
         exercise = entry if entry and entry.kind == "exercise" else None
         for child in node.children:

@@ -29,6 +29,11 @@ def finish(app: Any, page: str, template: str, context: dict[str, Any], doctree:
         body = body.replace('<summary aria-label="Toggle hidden content">', "<summary>")
         # A role that ARIA has withdrawn, inside a list.
         body = body.replace('role="doc-biblioentry"', 'role="listitem"')
+        # With this class the theme puts a tab stop here while there is something to scroll.
+        body = body.replace(
+            'class="important admonition"',
+            'class="important admonition pst-scrollable-table-container"',
+        )
         files = {name: Path(app.srcdir, file) for file, name in app.builder.images.items()}
         context["body"] = re.sub(r"<img [^>]*>", lambda tag: picture(tag[0], files), body)
 
