@@ -1,7 +1,7 @@
 """Run every notebook in the GPU profile, several at once, and leave the files as they are.
 
     python benchmarks/notebooks_gpu.py                                 # all, 4 on each GPU
-    python benchmarks/notebooks_gpu.py 15_scale --profile cpu --out /tmp/notebooks.json
+    python benchmarks/notebooks_gpu.py 17_scale --profile cpu --out /tmp/notebooks.json
     python benchmarks/notebooks_gpu.py --remote book.git               # a rehearsal of Colab
 
 Each runs from an empty folder under a time limit; the GPUs are dealt out in turn. What it took,

@@ -90,7 +90,7 @@ def solvers(
     methods: list[str],
     spacing: list[str],
 ) -> None:
-    """Quality against network calls for the solvers of chapter 14."""
+    """Quality against network calls for the solvers of chapter 15."""
     cost = {"euler": 1, "heun": 2, "dpm++": 1}
 
     def row(t: Any, method: str) -> dict[str, Any]:

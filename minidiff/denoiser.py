@@ -1,4 +1,4 @@
-"""Chapters 2, 6 and 9: one Denoiser between the mathematics and the network.
+"""Chapters 2, 7 and 10: one Denoiser between the mathematics and the network.
 
 It knows what the network predicts and what its variance is, so that losses and samplers
 never ask. `model(xt, t)` answers with a consistent pair (x0, eps); `model.reverse(xt, t, s)`

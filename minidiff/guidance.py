@@ -1,4 +1,4 @@
-"""Chapter 17: guidance, a Denoiser with its labels bound, and what keeps its x0 within range."""
+"""Chapter 19: guidance, a Denoiser with its labels bound, and what keeps its x0 within range."""
 
 from __future__ import annotations
 

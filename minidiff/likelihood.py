@@ -1,4 +1,4 @@
-"""Chapter 14: exact likelihood of the ODE's model by the instantaneous change of variables."""
+"""Chapter 16: exact likelihood of the ODE's model by the instantaneous change of variables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chapters 4 and 9: training objectives, one number for each sample, to weight and average.
+"""Chapters 4, 5 and 10: training objectives, one number for each sample, to weight and average.
 
 All draw eps ~ N(0, I) once (from `generator`), form x_t, and take the network's prediction there
 without clipping. t: (B,) in 1..T, from `minidiff.timesteps`.

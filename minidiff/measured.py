@@ -1,4 +1,4 @@
-"""Chapters 3 to 15: what was measured elsewhere, with the command and the machine that made it."""
+"""Chapters 3 to 17: what was measured elsewhere, with the command and the machine that made it."""
 
 from __future__ import annotations
 

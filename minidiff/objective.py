@@ -1,4 +1,4 @@
-"""Chapter 11: one objective for the whole family q_sigma (Song, Meng & Ermon 2021, theorem 1)."""
+"""Chapter 12: one objective for the whole family q_sigma (Song, Meng & Ermon 2021, theorem 1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chapters 1, 2 and 10: the forward process q and its posteriors, all Gaussians in closed form.
+"""Chapters 1, 2 and 11: the forward process q and its posteriors, all Gaussians in closed form.
 
 Every function takes t and s as a number or as a (B,) tensor, whole or between the steps (where
 log-SNR is interpolated), works on (B, D) and (B, C, H, W), computes its coefficients in float64;

@@ -1,4 +1,4 @@
-"""Chapters 6, 12 and 13: samplers, generators that walk from noise to data, yielding every step.
+"""Chapters 7, 13 and 14: samplers, generators that walk from noise to data, yielding every step.
 
 `*_, last = ddim(model, x_T, tau(1000, S=50))` gives the sample last.x; the film is
 `[step.x0 for step in …]`. Noise is drawn once per step where there is any, never at s = 0.

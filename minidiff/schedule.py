@@ -1,4 +1,4 @@
-"""Chapter 1: noise schedules, how fast the forward process destroys the data (cosine: chapter 9).
+"""Chapter 1: noise schedules, how fast the forward process destroys the data (cosine: chapter 10).
 
 A schedule is a table of T + 1 numbers, alpha_bar[0..T], with alpha_bar[0] = 1 (the data) and
 alpha_bar[T] close to 0 (noise). Everything else (beta, SNR, sigma) follows from it.

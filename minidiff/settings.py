@@ -1,4 +1,4 @@
-"""Chapter 6: settings that check themselves. A type says what a field may be, a sentence what not.
+"""Chapter 7: settings that check themselves. A type says what a field may be, a sentence what not.
 
 `Literal["a", "b"]` lists the choices, `Annotated[int, Range(1)]` bounds a number, `tuple[float,
 float]` counts entries. A dataclass calls `check_fields(self)` in its `__post_init__`.

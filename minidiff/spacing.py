@@ -1,4 +1,4 @@
-"""Chapter 12: which t a sampler visits, the subsequence tau of Song, Meng & Ermon (2021).
+"""Chapter 13: which t a sampler visits, the subsequence tau of Song, Meng & Ermon (2021).
 
 A grid is a list of t that falls to 0. A noise level between the steps has a t between them too
 (log-SNR is interpolated, `Schedule.at`), and the network is asked at it: time features take any

@@ -1,4 +1,4 @@
-"""Chapters 6 and 9: which t to train on, uniform, stratified or where the loss is large."""
+"""Chapters 7 and 10: which t to train on, uniform, stratified or where the loss is large."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chapters 4 and 9: weights of the loss at each t, from the bound's to min-SNR."""
+"""Chapters 4 and 10: weights of the loss at each t, from the bound's to min-SNR."""
 
 from __future__ import annotations
 

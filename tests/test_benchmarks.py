@@ -200,7 +200,7 @@ def test_settings_change_our_recipe_and_nothing_else(monkeypatch: pytest.MonkeyP
 
 
 def test_the_recipe_that_was_measured_is_still_the_one_in_its_file() -> None:
-    """cifar10_equal_time.json names rows by what differs from the file, chapter 15 by the rest."""
+    """cifar10_equal_time.json names rows by what differs from the file, chapter 17 by the rest."""
     import peers
 
     file = make_config({}, read_config(peers.CONFIG))

@@ -444,7 +444,7 @@ def test_the_reader_can_turn_the_pages(visit) -> None:
 
 
 def test_the_figures_that_answer_stand_in_their_chapters(visit) -> None:
-    opened = visit("notebooks/14_ode.html")
+    opened = visit("notebooks/15_ode.html")
     figures = opened.page.locator("figure.placed")
     assert figures.count() == 2
     for i in range(figures.count()):

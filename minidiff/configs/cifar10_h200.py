@@ -3,7 +3,7 @@
 torchrun --nproc_per_node=2 -m minidiff train cifar10_h200 --out runs/cifar10
 
 Without dropout: after all runs together the bounds of training and of test images are about two
-hundredths of a bit apart, twice the standard error (chapter 6): little for dropout to prevent so
+hundredths of a bit apart, twice the standard error (chapter 7): little for dropout to prevent so
 far. The learning rate falls to 0 at the last step: give --steps what the time at hand allows. The
 shipped weights took four runs, the first of them with dropout, the last with --times bound on four
 GPUs, each from the average of the one before (--init): `python -m minidiff info cifar10` prints the

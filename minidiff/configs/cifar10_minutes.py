@@ -1,4 +1,4 @@
-"""CIFAR-10 in four minutes on one large GPU, compiling included (chapter 15).
+"""CIFAR-10 in four minutes on one large GPU, compiling included (chapter 17).
 
 python -m minidiff train cifar10_minutes --out runs/minutes
 

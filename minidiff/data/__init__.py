@@ -1,4 +1,4 @@
-"""Chapter 6: data sets, pictures in folders, checked downloads, files written whole."""
+"""Chapter 7: data sets, pictures in folders, checked downloads, files written whole."""
 
 from minidiff.data import creatures
 from minidiff.data.download import DownloadError, fetch

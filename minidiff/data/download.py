@@ -1,4 +1,4 @@
-"""Chapter 6: downloads that may be cut off at any moment, resumed, checked, and whole or absent."""
+"""Chapter 7: downloads that may be cut off at any moment, resumed, checked, and whole or absent."""
 
 from __future__ import annotations
 

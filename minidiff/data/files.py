@@ -1,4 +1,4 @@
-"""Chapter 6: writing a file so that a crash at any moment leaves the old one or the new, whole."""
+"""Chapter 7: writing a file so that a crash at any moment leaves the old one or the new, whole."""
 
 from __future__ import annotations
 

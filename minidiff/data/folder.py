@@ -1,4 +1,4 @@
-"""Chapter 6: a folder of pictures that is too big for the memory, read while training."""
+"""Chapter 7: a folder of pictures that is too big for the memory, read while training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chapter 6: the data as training sees them, images as bytes on the device."""
+"""Chapter 7: the data as training sees them, images as bytes on the device."""
 
 from __future__ import annotations
 

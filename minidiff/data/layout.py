@@ -1,4 +1,4 @@
-"""Chapter 6: what lies in a folder of pictures, and what its subfolders mean: splits or classes.
+"""Chapter 7: what lies in a folder of pictures, and what its subfolders mean: splits or classes.
 
 Nothing is passed over in silence. What the folder was taken for is one sentence with counts: a
 warning where something was left out or guessed, else a message of the logger "minidiff".

@@ -1,4 +1,4 @@
-"""Chapter 6: one picture from a file, in 8 bits, upright and on white; or one sentence why not."""
+"""Chapter 7: one picture from a file, in 8 bits, upright and on white; or one sentence why not."""
 
 from __future__ import annotations
 

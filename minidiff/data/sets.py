@@ -1,4 +1,4 @@
-"""Chapter 6: the data sets, digits, the MNIST family, CIFAR-10, creatures, any folder of pictures.
+"""Chapter 7: the data sets, digits, the MNIST family, CIFAR-10, creatures, any folder of pictures.
 
 A small set lives on the device as one uint8 tensor: no workers, no copies, flips on the GPU. A
 folder too big for that is read while training by PyTorch's DataLoader. Both have the same methods.

@@ -1,4 +1,4 @@
-"""Chapter 6: the processes that decode pictures leave Ctrl-C and its kin to the main process.
+"""Chapter 7: the processes that decode pictures leave Ctrl-C and its kin to the main process.
 
 A terminal, a batch system or a cloud sends its signal to all processes of a run. The main one ends
 its step, saves and dismisses the workers; without them it could do neither.

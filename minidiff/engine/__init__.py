@@ -1,1 +1,1 @@
-"""Chapters 6 and 15: training, its states on disk, several GPUs, and drawing many images."""
+"""Chapters 7 and 17: training, its states on disk, several GPUs, and drawing many images."""

@@ -1,4 +1,4 @@
-"""Chapter 6: trained networks and training states, each in one file with all that rebuilds it."""
+"""Chapter 7: trained networks and training states, each in one file with all that rebuilds it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chapter 15: torch.compile, and CUDA graphs where the host would be slower than the GPU.
+"""Chapter 17: torch.compile, and CUDA graphs where the host would be slower than the GPU.
 
 A training step of the CIFAR-10 network is some 2,000 kernels. To start them one by one takes the
 host about as long as the GPU needs for 500 images, so that smaller batches wait for the host. CUDA

@@ -1,4 +1,4 @@
-"""Chapter 6: a training run on one page, `TrainConfig`, read from lines of `name = value`."""
+"""Chapter 7: a training run on one page, `TrainConfig`, read from lines of `name = value`."""
 
 from __future__ import annotations
 

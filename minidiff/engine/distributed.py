@@ -1,4 +1,4 @@
-"""Chapter 15: several processes, one a GPU, by PyTorch's own tools (torchrun, DDP, FSDP2).
+"""Chapter 17: several processes, one a GPU, by PyTorch's own tools (torchrun, DDP, FSDP2).
 
 One computer with N GPUs:
 

@@ -1,4 +1,4 @@
-"""Chapter 6: the moving average of the weights, what the papers sample from."""
+"""Chapter 7: the moving average of the weights, what the papers sample from."""
 
 from __future__ import annotations
 

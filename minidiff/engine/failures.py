@@ -1,4 +1,4 @@
-"""Chapter 6: what fails around a run, in our words: memory, compilers, workers, other processes."""
+"""Chapter 7: what fails around a run, in our words: memory, compilers, workers, other processes."""
 
 from __future__ import annotations
 

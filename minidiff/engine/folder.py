@@ -1,4 +1,4 @@
-"""Chapter 6: the folder of a run, with its settings, its states, its log and its pictures."""
+"""Chapter 7: the folder of a run, with its settings, its states, its log and its pictures."""
 
 from __future__ import annotations
 

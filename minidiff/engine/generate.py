@@ -1,4 +1,4 @@
-"""Chapters 8 and 15: many images from one model, shared out over processes."""
+"""Chapters 9 and 17: many images from one model, shared out over processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chapter 6: an optimizer's step that a NaN turns into no step at all, without asking the GPU."""
+"""Chapter 7: an optimizer's step that a NaN turns into no step at all, without asking the GPU."""
 
 from __future__ import annotations
 

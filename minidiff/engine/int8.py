@@ -1,4 +1,4 @@
-"""Chapter 15: weights in 8 bits, for shipping, a quarter of the size of float32."""
+"""Chapter 17: weights in 8 bits, for shipping, a quarter of the size of float32."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chapter 6: one run a folder. A second start is refused for as long as the first one lives."""
+"""Chapter 7: one run a folder. A second start is refused for as long as the first one lives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chapter 6: the training loop, and between its steps reports, pictures, and states on the disk."""
+"""Chapter 7: the training loop, and between its steps reports, pictures, and states on the disk."""
 
 from __future__ import annotations
 

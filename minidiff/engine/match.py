@@ -1,4 +1,4 @@
-"""Chapter 6: are these tensors a network's? By names, shapes, and all that decides its answers."""
+"""Chapter 7: are these tensors a network's? By names, shapes, and all that decides its answers."""
 
 from __future__ import annotations
 

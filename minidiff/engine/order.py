@@ -1,4 +1,4 @@
-"""Chapter 6: which image comes when, from the seed alone, whoever asks and however often."""
+"""Chapter 7: which image comes when, from the seed alone, whoever asks and however often."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chapter 6: is a state of this run? The network and the process decide, the rest is told."""
+"""Chapter 7: is a state of this run? The network and the process decide, the rest is told."""
 
 from __future__ import annotations
 

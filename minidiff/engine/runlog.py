@@ -1,4 +1,4 @@
-"""Chapter 6: what a training run tells, by sums on the device, a bar, a JSONL file, TensorBoard."""
+"""Chapter 7: what a training run tells, by sums on the device, a bar, a JSONL file, TensorBoard."""
 
 from __future__ import annotations
 

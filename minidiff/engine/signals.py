@@ -1,4 +1,4 @@
-"""Chapter 6: a signal lets the step end and the state be saved; a second one acts at once."""
+"""Chapter 7: a signal lets the step end and the state be saved; a second one acts at once."""
 
 from __future__ import annotations
 

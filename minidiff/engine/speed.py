@@ -1,4 +1,4 @@
-"""Chapter 15: how fast a training step is, and how fast it could be on this hardware."""
+"""Chapter 17: how fast a training step is, and how fast it could be on this hardware."""
 
 from __future__ import annotations
 

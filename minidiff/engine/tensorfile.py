@@ -1,4 +1,4 @@
-"""Chapter 6: one file of tensors, written whole or not at all, and checked when it is read.
+"""Chapter 7: one file of tensors, written whole or not at all, and checked when it is read.
 
 A file holds the tensors and, in its header, a JSON object ("info") with everything else, and the
 SHA-256 of both. It is written under a temporary name, flushed to the disk and renamed, so that a

@@ -1,4 +1,4 @@
-"""Chapters 6 and 15: one training step, and the state it hands on, on a laptop or several GPUs.
+"""Chapters 7 and 17: one training step, and the state it hands on, on a laptop or several GPUs.
 
 `Trainer.step` is the whole of training (Ho et al. 2020, algorithm 1); `minidiff.train` is the loop.
 No step waits for the GPU to report back, and every step draws its randomness from (seed, step,

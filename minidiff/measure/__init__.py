@@ -1,1 +1,1 @@
-"""Chapter 8: feature networks, and the distances between sets of features."""
+"""Chapter 9: feature networks, and the distances between sets of features."""

@@ -1,4 +1,4 @@
-"""Chapter 8: the features of many images, and those of a data set kept on the disk."""
+"""Chapter 9: the features of many images, and those of a data set kept on the disk."""
 
 from __future__ import annotations
 

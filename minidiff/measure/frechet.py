@@ -1,4 +1,4 @@
-"""Chapter 8: two clouds of features as two Gaussians, and how far apart they are. In float64."""
+"""Chapter 9: two clouds of features as two Gaussians, and how far apart they are. In float64."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chapter 8: how good are the samples? Distances between two clouds of features, in float64.
+"""Chapter 9: how good are the samples? Distances between two clouds of features, in float64.
 
 Every measure compares features (N, D) of generated images with features of real ones. What they
 mean depends on who computed the features (`minidiff.features`): compare them only with numbers from

@@ -1,1 +1,1 @@
-"""Chapter 5: the network. Blocks, the U-Net made of them, and its names in other libraries."""
+"""Chapter 6: the network. Blocks, the U-Net made of them, and its names in other libraries."""

@@ -1,4 +1,4 @@
-"""Chapter 5: the blocks of the papers' U-Net, from the features of time to attention.
+"""Chapter 6: the blocks of the papers' U-Net, from the features of time to attention.
 
 Every stage of the network is called as `stage(x, emb)` with x (B, C, H, W) and emb (B, E), the
 embedding of time (and class) after its activation: the U-Net is then three plain loops.

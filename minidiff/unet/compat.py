@@ -1,4 +1,4 @@
-"""Chapter 5: the networks of other libraries here, and ours there, equal weight for weight.
+"""Chapter 6: the networks of other libraries here, and ours there, equal weight for weight.
 
 `unet_from_*` build a UNet from a configuration and a state dict, `unet_to_*` go back bit for bit;
 `load_*` read what was published as a `Denoiser`, ready to sample, and `save_folder` writes a folder

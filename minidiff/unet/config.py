@@ -1,4 +1,4 @@
-"""Chapter 5: what determines a U-Net, the networks of the papers, and what a U-Net accepts."""
+"""Chapter 6: what determines a U-Net, the networks of the papers, and what a U-Net accepts."""
 
 from __future__ import annotations
 

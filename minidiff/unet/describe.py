@@ -1,4 +1,4 @@
-"""Chapter 5: the U-Net as a table, each stage with its output, its parameters and its cost."""
+"""Chapter 6: the U-Net as a table, each stage with its output, its parameters and its cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chapter 5: what a folder of diffusers says it is: its parts, their settings and its weights."""
+"""Chapter 6: what a folder of diffusers says it is: its parts, their settings and its weights."""
 
 from __future__ import annotations
 

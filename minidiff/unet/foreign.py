@@ -1,4 +1,4 @@
-"""Chapter 5: the settings of diffusers' `UNet2DModel` as a `UNetConfig`, expressed or refused."""
+"""Chapter 6: the settings of diffusers' `UNet2DModel` as a `UNetConfig`, expressed or refused."""
 
 from __future__ import annotations
 

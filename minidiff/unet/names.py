@@ -1,4 +1,4 @@
-"""Chapter 5: the names of the U-Net's parameters here, and in three other libraries.
+"""Chapter 6: the names of the U-Net's parameters here, and in three other libraries.
 
 One table, read in both directions; `compat.py` is what users call.
 """

@@ -1,4 +1,4 @@
-"""Chapter 5: the U-Net of DDPM and of its successors, from one configuration.
+"""Chapter 6: the U-Net of DDPM and of its successors, from one configuration.
 
 Ho et al. 2020, appendix B. Down: each level has `blocks` stages and halves the image. Up:
 `blocks + 1` stages, each joined with the output that the way down left at the same place. Equal

@@ -1,4 +1,4 @@
-"""Chapter 5: the settings of two papers' own programs: DDIM's (the port) and improved-diffusion."""
+"""Chapter 6: the settings of two papers' own programs: DDIM's (the port) and improved-diffusion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chapter 5: files of weights that other libraries wrote, read without running anything in them.
+"""Chapter 6: files of weights that other libraries wrote, read without running anything in them.
 
 A `.safetensors` file is numbers only. `.bin`, `.pt`, `.ckpt` and `.pth` are pickles, which can run
 any code: PyTorch's reader of tensors (`weights_only=True`) takes the tensors, and refuses a file

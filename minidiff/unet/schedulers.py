@@ -1,4 +1,4 @@
-"""Chapter 6: the scheduler of a diffusers folder as schedule, prediction, variance and clipping.
+"""Chapter 7: the scheduler of a diffusers folder as schedule, prediction, variance and clipping.
 
 Their scheduler is a model's process of noise and a way to walk it back, in one class. The first is
 read here, as each class reads it itself; of the second nothing is taken, since a sampler is chosen

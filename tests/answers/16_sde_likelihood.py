@@ -1,7 +1,7 @@
 """Wrong and right answers to the exercises of the chapter on SDE and likelihood."""
 
 WRONG = {
-    "ex-19-reverse": [
+    "ex-16-reverse": [
         (
             """
 def reverse_step(x, s, beta, h, lam, z):  # forwards
@@ -53,7 +53,7 @@ def reverse_step(x, s, beta, h, lam, z):
             "Return the new x",
         ),
     ],
-    "ex-19-hutchinson": [
+    "ex-16-hutchinson": [
         (
             """
 def hutchinson(vjp, dims, probes, generator):  # the exact trace, unit vector by unit vector
@@ -143,7 +143,7 @@ def hutchinson(vjp, dims, probes, generator):
             "is there a return?",
         ),
     ],
-    "ex-19-bits": [
+    "ex-16-bits": [
         (
             """
 def bits_per_dim(log_p, dims):  # the constant of images in [-1, 1]
@@ -197,7 +197,7 @@ def bits_per_dim(log_p, dims):
 }
 
 RIGHT = {
-    "ex-19-reverse": [
+    "ex-16-reverse": [
         """
 def reverse_step(x, s, beta, h, lam, z):  # the flow, then the noise and its drift, float32
     x, s = x.float(), s.float()
@@ -210,7 +210,7 @@ def reverse_step(x, s, beta, h, lam, z):  # by the variance of the fresh noise
     return (1 + beta * h / 2) * x + (beta * h + size**2) / 2 * s + size * z
 """,
     ],
-    "ex-19-hutchinson": [
+    "ex-16-hutchinson": [
         """
 def hutchinson(vjp, dims, probes, generator):  # signs of normal numbers, a tensor for the mean
     v = torch.randn(probes, dims, generator=generator, dtype=torch.float64).sign()
@@ -226,7 +226,7 @@ def hutchinson(vjp, dims, probes, generator):  # a running mean, uniform numbers
     return mean
 """,
     ],
-    "ex-19-bits": [
+    "ex-16-bits": [
         """
 def bits_per_dim(log_p, dims):  # bits of the whole image first
     return (dims * 8 - log_p / BIT) / dims

@@ -1,7 +1,7 @@
-"""Wrong and right answers to the exercises of chapter 14."""
+"""Wrong and right answers to the exercises of chapter 15."""
 
 WRONG = {
-    "ex-14-midpoint": [
+    "ex-15-midpoint": [
         (
             """
 def midpoint(f, x, a, b):  # Euler
@@ -57,7 +57,7 @@ def midpoint(f, x, a, b):
             "is there a return?",
         ),
     ],
-    "ex-14-multistep": [
+    "ex-15-multistep": [
         (
             """
 def multistep(f, x, grid):  # a mean of the two slopes
@@ -144,7 +144,7 @@ def multistep(f, x, grid):
             "Return x at the end of the grid",
         ),
     ],
-    "ex-14-ddim": [
+    "ex-15-ddim": [
         (
             """
 def ddim_step(x, eps, ab_t, ab_s):  # sigma without its root
@@ -205,7 +205,7 @@ def ddim_step(x, eps, ab_t, ab_s):
 }
 
 RIGHT = {
-    "ex-14-midpoint": [
+    "ex-15-midpoint": [
         """
 def midpoint(f, x, a, b):  # float32, with the step's name
     h = b - a
@@ -218,7 +218,7 @@ def midpoint(f, x, a, b):  # the chapter's own Euler, twice
     return x + euler(f, middle, (a + b) / 2, b + (b - a) / 2) - middle
 """,
     ],
-    "ex-14-multistep": [
+    "ex-15-multistep": [
         """
 def multistep(f, x, grid):  # equal steps, Euler taken out of the loop, float32
     h, before = grid[1] - grid[0], f(x.float(), grid[0])
@@ -239,7 +239,7 @@ def multistep(f, x, grid):  # a list of all slopes; the first counts for its own
     return x
 """,
     ],
-    "ex-14-ddim": [
+    "ex-15-ddim": [
         """
 def ddim_step(x, eps, ab_t, ab_s):  # roots of tensors, multiplied out
     r = (ab_s / ab_t).sqrt()

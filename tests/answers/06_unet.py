@@ -1,7 +1,7 @@
-"""Wrong and right answers to the code exercises of chapter 5."""
+"""Wrong and right answers to the code exercises of chapter 6."""
 
 WRONG = {
-    "ex-05-features": [
+    "ex-06-features": [
         (
             """
 def time_features(t, width):
@@ -64,7 +64,7 @@ def time_features(t, width):
             "The shape should be (4, 32), yours is (4, 64)",
         ),
     ],
-    "ex-05-attend": [
+    "ex-06-attend": [
         (
             """
 def attend(q, k, v):
@@ -123,7 +123,7 @@ def attend(q, k, v):
             "the softmax runs over the keys",
         ),
     ],
-    "ex-05-count": [
+    "ex-06-count": [
         (
             """
 def scale_shift_count(c, out, emb):
@@ -167,7 +167,7 @@ def scale_shift_count(c, out, emb):
             "64 time features",
         ),
     ],
-    "ex-05-field": [
+    "ex-06-field": [
         (
             """
 def receptive_field(layers):
@@ -229,7 +229,7 @@ def receptive_field(layers):
 }
 
 RIGHT = {
-    "ex-05-features": [
+    "ex-06-features": [
         """
 def time_features(t, width):
     half = width // 2
@@ -253,7 +253,7 @@ def time_features(t, width):
     return (t.view(-1, 1) * frequency + phase).sin()
 """,
     ],
-    "ex-05-attend": [
+    "ex-06-attend": [
         """
 def attend(q, k, v):
     weight = torch.exp(torch.einsum("bqc,bkc->bqk", q, k) / math.sqrt(q.shape[2]))
@@ -270,7 +270,7 @@ def attend(q, k, v):
     return out
 """,
     ],
-    "ex-05-count": [
+    "ex-06-count": [
         """
 def scale_shift_count(c, out, emb):
     count = 2 * c + 9 * c * out + out  # first norm, first convolution
@@ -284,7 +284,7 @@ def scale_shift_count(c, out, emb):
     return float(parameters(block))
 """,
     ],
-    "ex-05-field": [
+    "ex-06-field": [
         """
 def receptive_field(layers):
     r = 1

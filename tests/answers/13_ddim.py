@@ -1,7 +1,7 @@
-"""Wrong and right answers to the exercises of chapter 12."""
+"""Wrong and right answers to the exercises of chapter 13."""
 
 WRONG = {
-    "ex-12-step": [
+    "ex-13-step": [
         (
             """
 def my_step(x, eps, a_t, a_s, sigma, z):  # sigma without its square
@@ -74,7 +74,7 @@ def my_step(x, eps, a_t, a_s, sigma, z):
             "Return x_s",
         ),
     ],
-    "ex-12-limit": [
+    "ex-13-limit": [
         (
             """
 def largest_eta(a_t, a_s):  # the square
@@ -118,7 +118,7 @@ def largest_eta(a_t, a_s):
             "is there a return?",
         ),
     ],
-    "ex-12-guard": [
+    "ex-13-guard": [
         (
             """
 def sound(pairs, T):  # no seams
@@ -193,7 +193,7 @@ def sound(pairs, T):
             "is there a return?",
         ),
     ],
-    "ex-12-range": [
+    "ex-13-range": [
         (
             """
 def uniform_calls(T, S):  # what the user expects
@@ -244,7 +244,7 @@ def uniform_calls(T, S):  # a true division
             "numbers, you say",
         ),
     ],
-    "ex-12-own-tau": [
+    "ex-13-own-tau": [
         (
             """
 def own_tau(T, S, rho):  # repeats are left in
@@ -314,7 +314,7 @@ def own_tau(T, S, rho):
 }
 
 RIGHT = {
-    "ex-12-step": [
+    "ex-13-step": [
         """
 def my_step(x, eps, a_t, a_s, sigma, z):  # as the chapter writes it, with torch.sqrt
     x0 = (x - torch.sqrt(1 - a_t) * eps) / torch.sqrt(a_t)
@@ -333,7 +333,7 @@ def my_step(x, eps, a_t, a_s, sigma, z):  # float32
     return a_s**0.5 * x0 + (1 - a_s - sigma**2) ** 0.5 * eps + sigma * z.float()
 """,
     ],
-    "ex-12-limit": [
+    "ex-13-limit": [
         """
 def largest_eta(a_t, a_s):  # another form, with math
     return math.sqrt(a_s * (1 - a_t) / (a_s - a_t))
@@ -343,7 +343,7 @@ def largest_eta(a_t, a_s):  # float32 tensors
     return torch.sqrt((1 - a_t.float()) / (1 - a_t.float() / a_s.float()))
 """,
     ],
-    "ex-12-guard": [
+    "ex-13-guard": [
         """
 def sound(pairs, T):  # a loop
     at = T
@@ -360,7 +360,7 @@ def sound(pairs, T):  # as one list of steps
     return joined and steps[0] == T and steps[-1] == 0 and (steps.diff() < 0).all()
 """,
     ],
-    "ex-12-range": [
+    "ex-13-range": [
         """
 def uniform_calls(T, S):  # rounded up
     return math.ceil(T / (T // S))
@@ -373,7 +373,7 @@ def uniform_calls(T, S):  # counted
     return count
 """,
     ],
-    "ex-12-own-tau": [
+    "ex-13-own-tau": [
         """
 def own_tau(T, S, rho):  # rounded, with torch
     law = (T * torch.linspace(0, 1, S + 1) ** rho).round().long().tolist()

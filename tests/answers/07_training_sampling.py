@@ -1,7 +1,7 @@
-"""Wrong and right answers to the code exercises of chapter 6."""
+"""Wrong and right answers to the code exercises of chapter 7."""
 
 WRONG = {
-    "ex-06-algorithm-1": [
+    "ex-07-algorithm-1": [
         (
             """
 def training_loss(net, alpha_bar, x0, generator):
@@ -94,7 +94,7 @@ def training_loss(net, alpha_bar, x0, generator):
             "For points x0 of shape (8, 2)",
         ),
     ],
-    "ex-06-step": [
+    "ex-07-step": [
         (
             """
 def clipped_step(alpha_bar, xt, eps, t, z):
@@ -173,7 +173,7 @@ def clipped_step(alpha_bar, xt, eps, t, z):
             "Return x_(t-1)",
         ),
     ],
-    "ex-06-last-step": [
+    "ex-07-last-step": [
         (
             """
 def noisy_steps(tau):
@@ -217,7 +217,7 @@ def noisy_steps(tau):
             "no noise there",
         ),
     ],
-    "ex-06-ema": [
+    "ex-07-ema": [
         (
             """
 def averaged(values, decay, start):
@@ -293,7 +293,7 @@ def averaged(values, decay, start):
 }
 
 RIGHT = {
-    "ex-06-algorithm-1": [
+    "ex-07-algorithm-1": [
         """
 def training_loss(net, alpha_bar, x0, generator):
     B, T = x0.shape[0], len(alpha_bar) - 1
@@ -323,7 +323,7 @@ def training_loss(net, alpha_bar, x0, generator):
     return (net(xt, t - 1) - eps).pow(2).flatten(1).mean(1).mean()
 """,
     ],
-    "ex-06-step": [
+    "ex-07-step": [
         """
 def clipped_step(alpha_bar, xt, eps, t, z):
     a, before = alpha_bar[t], alpha_bar[t - 1]
@@ -344,7 +344,7 @@ def clipped_step(alpha_bar, xt, eps, t, z):
     return q.mean + q.var.sqrt() * z
 """,
     ],
-    "ex-06-last-step": [
+    "ex-07-last-step": [
         """
 def noisy_steps(tau):
     return [True] * (len(tau) - 2) + [False]
@@ -358,7 +358,7 @@ def noisy_steps(tau):
     return tuple(bool(s) for t, s in zip(tau, tau[1:]))
 """,
     ],
-    "ex-06-ema": [
+    "ex-07-ema": [
         """
 def averaged(values, decay, start):
     m = torch.tensor(start)

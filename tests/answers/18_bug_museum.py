@@ -1,7 +1,7 @@
-"""Wrong and right answers to the exercises of chapter 16."""
+"""Wrong and right answers to the exercises of chapter 18."""
 
 WRONG = {
-    "ex-16-tau": [
+    "ex-18-tau": [
         (
             """
 def is_walk(steps, T):  # only the ends
@@ -73,7 +73,7 @@ def is_walk(steps, T):
             "is there a return?",
         ),
     ],
-    "ex-16-uint8": [
+    "ex-18-uint8": [
         (
             """
 def to_bytes(x):  # as it stood
@@ -124,7 +124,7 @@ def to_bytes(x):
             "must be uint8",
         ),
     ],
-    "ex-16-posterior": [
+    "ex-18-posterior": [
         (
             """
 def beta_tilde(ab, t):  # as it stood
@@ -178,7 +178,7 @@ def beta_tilde(ab, t):
             "is there a return?",
         ),
     ],
-    "ex-16-mutation": [
+    "ex-18-mutation": [
         (
             """
 def jump_is_right(jump):  # one half is the same for image and noise
@@ -268,7 +268,7 @@ def jump_is_right(jump):
 }
 
 RIGHT = {
-    "ex-16-tau": [
+    "ex-18-tau": [
         """
 def is_walk(steps, T):  # a loop
     at = None
@@ -284,7 +284,7 @@ def is_walk(steps, T):  # sorted, without repeats; 1 and 0 for True and False
     return int(good and {T, 0} <= set(steps) and max(steps) == T and min(steps) == 0)
 """,
     ],
-    "ex-16-uint8": [
+    "ex-18-uint8": [
         """
 def to_bytes(x):  # half a level is added, then cut off
     return ((x + 1) * 127.5 + 0.5).clamp(0, 255).to(torch.uint8)
@@ -294,7 +294,7 @@ def to_bytes(x):  # clipped first, float64
     return torch.round((x.double().clamp(-1, 1) + 1) / 2 * 255).byte()
 """,
     ],
-    "ex-16-posterior": [
+    "ex-18-posterior": [
         """
 def beta_tilde(ab, t):  # precisions add, with Python's floats
     a, before = float(ab[t] / ab[t - 1]), float(ab[t - 1])
@@ -306,7 +306,7 @@ def beta_tilde(ab, t):  # float32
     return (1 - before) * (1 - now / before) / (1 - now)
 """,
     ],
-    "ex-16-mutation": [
+    "ex-18-mutation": [
         """
 def jump_is_right(jump):  # random numbers, several levels, float64
     x, e = torch.randn(2, 20, generator=seeded(0), dtype=torch.float64)

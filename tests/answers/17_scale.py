@@ -1,7 +1,7 @@
-"""Wrong and right answers to the exercises of chapter 15."""
+"""Wrong and right answers to the exercises of chapter 17."""
 
 WRONG = {
-    "ex-15-conv": [
+    "ex-17-conv": [
         (
             """
 def conv_flops(c_in, c_out, k, side, stride=1):  # a multiply-add counts once
@@ -56,7 +56,7 @@ def conv_flops(c_in, c_out, k, side, stride=1):
             "your function returns None",
         ),
     ],
-    "ex-15-mfu": [
+    "ex-17-mfu": [
         (
             """
 def mfu(images_per_second, flops_forward, peak, gpus=1):  # only the forward pass
@@ -100,7 +100,7 @@ def mfu(images_per_second, flops_forward, peak, gpus=1):
             "is there a return?",
         ),
     ],
-    "ex-15-unequal": [
+    "ex-17-unequal": [
         (
             """
 def combine(gradients, sizes):  # the mean of the parts
@@ -152,7 +152,7 @@ def combine(gradients, sizes):
             "Return the gradient",
         ),
     ],
-    "ex-15-budget": [
+    "ex-17-budget": [
         (
             """
 def affordable(money, price, flops_forward, peak, mfu):  # only the forward pass
@@ -206,7 +206,7 @@ def affordable(money, price, flops_forward, peak, mfu):
 }
 
 RIGHT = {
-    "ex-15-conv": [
+    "ex-17-conv": [
         """
 def conv_flops(c_in, c_out, k, side, stride=1):  # output by output
     out = len(range(0, side, stride))
@@ -222,7 +222,7 @@ def conv_flops(c_in, c_out, k, side, stride=1):  # PyTorch's formula for the out
     return 2.0 * k**2 * c_in * c_out * out**2
 """,
     ],
-    "ex-15-mfu": [
+    "ex-17-mfu": [
         """
 def mfu(images_per_second, flops_forward, peak, gpus=1):  # card by card
     each = images_per_second / gpus
@@ -233,7 +233,7 @@ def mfu(images_per_second, flops_forward, peak, gpus=1):  # a float32 tensor
     return torch.tensor(float(images_per_second)) * 3 * flops_forward / peak / gpus
 """,
     ],
-    "ex-15-unequal": [
+    "ex-17-unequal": [
         """
 def combine(gradients, sizes):  # one matrix product, in float32
     share = torch.tensor(sizes).float() / sum(sizes)
@@ -248,7 +248,7 @@ def combine(gradients, sizes):  # a running mean
     return mean
 """,
     ],
-    "ex-15-budget": [
+    "ex-17-budget": [
         """
 def affordable(money, price, flops_forward, peak, mfu):  # divided by what one image costs
     seconds = 3 * flops_forward / (peak * mfu)

@@ -1,7 +1,7 @@
-"""Wrong and right answers to the code exercises of chapter 7."""
+"""Wrong and right answers to the code exercises of chapter 8."""
 
 WRONG = {
-    "ex-07-x0": [
+    "ex-08-x0": [
         (
             """
 def guess_image(alpha_bar, xt, eps, t):
@@ -59,7 +59,7 @@ def guess_image(alpha_bar, xt, eps, t):
             "Return x0_hat",
         ),
     ],
-    "ex-07-rate": [
+    "ex-08-rate": [
         (
             """
 def rates(terms):
@@ -103,7 +103,7 @@ def rates(terms):
             "your function gives None",
         ),
     ],
-    "ex-07-mix": [
+    "ex-08-mix": [
         (
             """
 def mix(ab, x0, y0, ex, ey, weight):
@@ -166,7 +166,7 @@ def mix(ab, x0, y0, ex, ey, weight):
             "the first noised image must come back",
         ),
     ],
-    "ex-07-copies": [
+    "ex-08-copies": [
         (
             """
 def share_of_copies(samples, train, unseen, fraction=0.05):
@@ -236,7 +236,7 @@ def share_of_copies(samples, train, unseen, fraction=0.05):
 }
 
 RIGHT = {
-    "ex-07-x0": [
+    "ex-08-x0": [
         """
 def guess_image(alpha_bar, xt, eps, t):
     out = []
@@ -253,7 +253,7 @@ def guess_image(alpha_bar, xt, eps, t):
     )
 """,
     ],
-    "ex-07-rate": [
+    "ex-08-rate": [
         """
 def rates(terms):
     terms = torch.tensor(terms, dtype=torch.float32)
@@ -272,7 +272,7 @@ def rates(terms):
     return out
 """,
     ],
-    "ex-07-mix": [
+    "ex-08-mix": [
         """
 def mix(ab, x0, y0, ex, ey, weight):
     noise = (1 - weight) ** 0.5 * ex + weight**0.5 * ey
@@ -285,7 +285,7 @@ def mix(ab, x0, y0, ex, ey, weight):
     return math.sqrt(ab) * (x0 + weight * (y0 - x0)) + math.sqrt(1 - ab) * noise
 """,
     ],
-    "ex-07-copies": [
+    "ex-08-copies": [
         """
 def share_of_copies(samples, train, unseen, fraction=0.05):
     distances = torch.stack([(train - x).square().sum(1).min() for x in unseen])

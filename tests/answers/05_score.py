@@ -1,7 +1,7 @@
 """Wrong and right answers to the code exercises of the chapter on the score."""
 
 WRONG = {
-    "ex-18-tweedie": [
+    "ex-05-tweedie": [
         (
             """
 def x0_from_score(xt, s, alpha_bar_t):  # the sign
@@ -45,7 +45,7 @@ def x0_from_score(xt, s, alpha_bar_t):
             "Return the guess",
         ),
     ],
-    "ex-18-dsm": [
+    "ex-05-dsm": [
         (
             """
 def dsm(score, x0, eps, alpha_bar_t):  # the sign of the target
@@ -94,7 +94,7 @@ def dsm(score, x0, eps, alpha_bar_t):  # one number for all
             "one number for each",
         ),
     ],
-    "ex-18-langevin": [
+    "ex-05-langevin": [
         (
             """
 def langevin_step(x, score, delta, z):
@@ -162,7 +162,7 @@ def langevin_step(x, score, delta, z):
 }
 
 RIGHT = {
-    "ex-18-tweedie": [
+    "ex-05-tweedie": [
         """
 def x0_from_score(xt, s, alpha_bar_t):  # through eps, float32
     size = math.sqrt(1 - alpha_bar_t)
@@ -175,7 +175,7 @@ def x0_from_score(xt, s, alpha_bar_t):  # multiplied out
     return torch.add(stretch * xt, s, alpha=stretch - alpha_bar_t**0.5)
 """,
     ],
-    "ex-18-dsm": [
+    "ex-05-dsm": [
         """
 def dsm(score, x0, eps, alpha_bar_t):  # by the noisy and the clean point, norms
     xt = math.sqrt(alpha_bar_t) * x0 + math.sqrt(1 - alpha_bar_t) * eps
@@ -190,7 +190,7 @@ def dsm(score, x0, eps, alpha_bar_t):  # autograd of the log density
     return torch.einsum("bd,bd->b", *[score(xt.detach()) - target] * 2)
 """,
     ],
-    "ex-18-langevin": [
+    "ex-05-langevin": [
         """
 def langevin_step(x, score, delta, z):
     drift = 0.5 * delta * score(x)

@@ -1,7 +1,7 @@
-"""Wrong and right answers to the exercises of chapter 13."""
+"""Wrong and right answers to the exercises of chapter 14."""
 
 WRONG = {
-    "ex-13-slerp": [
+    "ex-14-slerp": [
         (
             """
 def my_slerp(a, b, w):  # the straight line
@@ -85,7 +85,7 @@ def my_slerp(a, b, w):
             "a tensor of (7, 50), not None",
         ),
     ],
-    "ex-13-norm": [
+    "ex-14-norm": [
         (
             """
 def lerp_norm(w, c, d):  # the square
@@ -138,7 +138,7 @@ def lerp_norm(w, c, d):
             "is there a return?",
         ),
     ],
-    "ex-13-encode": [
+    "ex-14-encode": [
         (
             """
 def step_up(x_s, eps, a_s, a_t):  # the sign: downwards
@@ -194,7 +194,7 @@ def step_up(x_s, eps, a_s, a_t):
             "Return x_t",
         ),
     ],
-    "ex-13-grid": [
+    "ex-14-grid": [
         (
             """
 def four(corners, u, v):  # right and down exchanged
@@ -260,7 +260,7 @@ def four(corners, u, v):
 }
 
 RIGHT = {
-    "ex-13-slerp": [
+    "ex-14-slerp": [
         """
 def my_slerp(a, b, w):  # point by point, with math
     cos = float(a @ b) / (float(a.norm()) * float(b.norm()))
@@ -290,7 +290,7 @@ def my_slerp(a, b, w):  # the library's, one row for each weight
     return md.slerp(a.expand(many, -1), b.expand(many, -1), w)
 """,
     ],
-    "ex-13-norm": [
+    "ex-14-norm": [
         """
 def lerp_norm(w, c, d):  # math, another form of the same square
     return math.sqrt(d) * math.sqrt(1 - 2 * w * (1 - w) * (1 - c))
@@ -301,7 +301,7 @@ def lerp_norm(w, c, d):  # float32, as the norm of two vectors
     return float(d) ** 0.5 * torch.hypot(along, across).float()
 """,
     ],
-    "ex-13-encode": [
+    "ex-14-encode": [
         """
 def step_up(x_s, eps, a_s, a_t):  # through x_0, with torch's roots
     x0 = (x_s - torch.sqrt(1 - a_s) * eps) / torch.sqrt(a_s)
@@ -313,7 +313,7 @@ def step_up(x_s, eps, a_s, a_t):  # float32, math
     return r * x_s.float() + (math.sqrt(1 - a_t) - r * math.sqrt(1 - a_s)) * eps.float()
 """,
     ],
-    "ex-13-grid": [
+    "ex-14-grid": [
         """
 def four(corners, u, v):  # both edges in one call
     edges = md.slerp(corners[[0, 2]], corners[[1, 3]], u)

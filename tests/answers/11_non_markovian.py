@@ -1,7 +1,7 @@
-"""Wrong and right answers to the exercises of chapter 10."""
+"""Wrong and right answers to the exercises of chapter 11."""
 
 WRONG = {
-    "ex-10-step": [
+    "ex-11-step": [
         (
             """
 def step(x0, xt, ab_t, ab_s, sigma, z):  # sigma without its square
@@ -57,7 +57,7 @@ def step(x0, xt, ab_t, ab_s, sigma, z):
             "Return x_s",
         ),
     ],
-    "ex-10-kernel": [
+    "ex-11-kernel": [
         (
             """
 def forward_coefficients(ab_s, ab_t, sigma):  # rho without its root
@@ -120,7 +120,7 @@ def forward_coefficients(ab_s, ab_t, sigma):
             "Return three",
         ),
     ],
-    "ex-10-two-frames": [
+    "ex-11-two-frames": [
         (
             """
 def solve_two(xs, xt, ab_s, ab_t):  # r without its root
@@ -166,7 +166,7 @@ def solve_two(xs, xt, ab_s, ab_t):  # only x_0
             "Return two things",
         ),
     ],
-    "ex-10-hat": [
+    "ex-11-hat": [
         (
             """
 def excess(ab, tau):  # the variance itself
@@ -234,7 +234,7 @@ def excess(ab, tau):
 }
 
 RIGHT = {
-    "ex-10-step": [
+    "ex-11-step": [
         """
 def step(x0, xt, ab_t, ab_s, sigma, z):  # tensors, as in the chapter's own code
     mean = q_sigma(x0, xt, 400, 200, sigma)[0]
@@ -252,7 +252,7 @@ def step(x0, xt, ab_t, ab_s, sigma, z):  # numbers
     return ab_s**0.5 * x0 + (1 - ab_s - sigma * sigma) ** 0.5 * eps + sigma * z
 """,
     ],
-    "ex-10-kernel": [
+    "ex-11-kernel": [
         """
 def forward_coefficients(ab_s, ab_t, sigma):  # Bayes, in float32
     ab_s, ab_t = ab_s.float(), ab_t.float()
@@ -267,7 +267,7 @@ def forward_coefficients(ab_s, ab_t, sigma):  # numbers, in a list
     return [b, ab_t**0.5 - b * ab_s**0.5, 1 - ab_t - b**2 * (1 - ab_s)]
 """,
     ],
-    "ex-10-two-frames": [
+    "ex-11-two-frames": [
         """
 def solve_two(xs, xt, ab_s, ab_t):  # Cramer's rule
     a_s, b_s, a_t, b_t = ab_s.sqrt(), (1 - ab_s).sqrt(), ab_t.sqrt(), (1 - ab_t).sqrt()
@@ -282,7 +282,7 @@ def solve_two(xs, xt, ab_s, ab_t):  # a linear system, in float32
     return x0.reshape(xs.shape), eps.reshape(xs.shape)
 """,
     ],
-    "ex-10-hat": [
+    "ex-11-hat": [
         """
 def excess(ab, tau):  # tensors, B from the usual posterior mean
     var = 1 - ab[tau[0]]

@@ -1,7 +1,7 @@
-"""Wrong and right answers to the exercises of chapter 9."""
+"""Wrong and right answers to the exercises of chapter 10."""
 
 WRONG = {
-    "ex-09-variance": [
+    "ex-10-variance": [
         (
             """
 def jump_variance(alpha_bar, t, s, v):  # v is not mapped to [0, 1]
@@ -69,7 +69,7 @@ def jump_variance(alpha_bar, t, s, v):
             "Return a tensor",
         ),
     ],
-    "ex-09-stop": [
+    "ex-10-stop": [
         (
             """
 def hybrid(mean, log_var, target_mean, target_log_var, scale):  # scale forgotten
@@ -142,7 +142,7 @@ def hybrid(mean, log_var, target_mean, target_log_var, scale):  # no mean over t
             "Return one number",
         ),
     ],
-    "ex-09-importance": [
+    "ex-10-importance": [
         (
             """
 def importance(history):  # the mean instead of the root of the mean square
@@ -212,7 +212,7 @@ def importance(history):  # the weights forgotten
             "two things: p and w",
         ),
     ],
-    "ex-09-respace": [
+    "ex-10-respace": [
         (
             """
 def respaced_betas(alpha_bar, tau):  # in the order of tau, falling
@@ -273,7 +273,7 @@ def respaced_betas(alpha_bar, tau):
 }
 
 RIGHT = {
-    "ex-09-variance": [
+    "ex-10-variance": [
         """
 def jump_variance(alpha_bar, t, s, v):  # a product of powers
     a_t, a_s = float(alpha_bar[t]), float(alpha_bar[s])
@@ -297,7 +297,7 @@ def jump_variance(alpha_bar, t, s, v):  # one by one, with Python's floats
     return torch.tensor([math.exp(x) for x in logs])
 """,
     ],
-    "ex-09-stop": [
+    "ex-10-stop": [
         """
 def hybrid(mean, log_var, target_mean, target_log_var, scale):  # with the library's KL
     q = md.Gaussian(target_mean, target_log_var.exp())
@@ -314,7 +314,7 @@ def hybrid(mean, log_var, target_mean, target_log_var, scale):  # float32, no_gr
     return gap.mean() + 0.5 * scale * kl.mean()
 """,
     ],
-    "ex-09-importance": [
+    "ex-10-importance": [
         """
 def importance(history):  # float32, a norm for the root of the mean square
     norm = history.float().norm(dim=1)
@@ -328,7 +328,7 @@ def importance(history):  # lists
     return [p, [1 / (len(p) * x) for x in p]]
 """,
     ],
-    "ex-09-respace": [
+    "ex-10-respace": [
         """
 def respaced_betas(alpha_bar, tau):  # a list of floats
     up = tau[::-1]

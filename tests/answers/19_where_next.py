@@ -1,7 +1,7 @@
-"""Wrong and right answers to the exercises of chapter 17."""
+"""Wrong and right answers to the exercises of chapter 19."""
 
 WRONG = {
-    "ex-17-guide": [
+    "ex-19-guide": [
         (
             """
 def guided_eps(eps_of, x, t, labels, null, w):  # pushes the other way
@@ -71,7 +71,7 @@ def guided_eps(eps_of, x, t, labels, null, w):
             "Return one eps for each x",
         ),
     ],
-    "ex-17-velocity": [
+    "ex-19-velocity": [
         (
             """
 def to_flow(xt, eps, alpha_bar):  # from noise to data
@@ -142,7 +142,7 @@ def to_flow(xt, eps, alpha_bar):
             "Return three things",
         ),
     ],
-    "ex-17-boundary": [
+    "ex-19-boundary": [
         (
             """
 def boundary(alpha_bar):  # c_skip = 1 throughout: more for F to do than need be
@@ -194,7 +194,7 @@ def boundary(alpha_bar):
             "Return two: c_skip and c_out",
         ),
     ],
-    "ex-17-pca": [
+    "ex-19-pca": [
         (
             """
 def smallest_code(singular, share):  # the squares forgotten
@@ -260,7 +260,7 @@ def smallest_code(singular, share):
 }
 
 RIGHT = {
-    "ex-17-guide": [
+    "ex-19-guide": [
         """
 def guided_eps(eps_of, x, t, labels, null, w):  # null first, each x beside itself, float64
     both = torch.stack([torch.full_like(labels, null), labels], 1).flatten()
@@ -274,7 +274,7 @@ def guided_eps(eps_of, x, t, labels, null, w):  # slices, a list of labels
     return out[:n] * (1 + w) - out[n:] * w
 """,
     ],
-    "ex-17-velocity": [
+    "ex-19-velocity": [
         """
 def to_flow(xt, eps, alpha_bar):  # roots of tensors; x_0 by z
     a, b = torch.sqrt(alpha_bar), torch.sqrt(1 - alpha_bar)
@@ -289,7 +289,7 @@ def to_flow(xt, eps, alpha_bar):  # math, float64, a list
     return [(1 - s) * x0 + s * eps, s, eps - x0]
 """,
     ],
-    "ex-17-boundary": [
+    "ex-19-boundary": [
         """
 def boundary(alpha_bar):  # the other sign, floats
     a = float(alpha_bar)
@@ -301,7 +301,7 @@ def boundary(alpha_bar):  # float32, through the angle
     return [angle.cos(), -angle.sin()]
 """,
     ],
-    "ex-17-pca": [
+    "ex-19-pca": [
         """
 def smallest_code(singular, share):  # a loop
     total, kept = sum(float(s) ** 2 for s in singular), 0.0

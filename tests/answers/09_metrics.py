@@ -1,7 +1,7 @@
-"""Wrong and right answers to the code exercises of chapter 8."""
+"""Wrong and right answers to the code exercises of chapter 9."""
 
 WRONG = {
-    "ex-08-diagonal": [
+    "ex-09-diagonal": [
         (
             """
 def diagonal_frechet(a, b):
@@ -53,7 +53,7 @@ def diagonal_frechet(a, b):
             "your function gives None",
         ),
     ],
-    "ex-08-score": [
+    "ex-09-score": [
         (
             """
 def my_score(p):
@@ -106,7 +106,7 @@ def my_score(p):
             "must give 10, not 1.0000",
         ),
     ],
-    "ex-08-recall": [
+    "ex-09-recall": [
         (
             """
 def my_recall(real, fake, k):
@@ -164,7 +164,7 @@ def my_recall(real, fake, k):
             "your function gives None",
         ),
     ],
-    "ex-08-infinity": [
+    "ex-09-infinity": [
         (
             """
 def at_infinity(sizes, distances):
@@ -233,7 +233,7 @@ def at_infinity(sizes, distances):
 }
 
 RIGHT = {
-    "ex-08-diagonal": [
+    "ex-09-diagonal": [
         """
 def diagonal_frechet(a, b):
     mean = (a.mean(0) - b.mean(0)).square().sum()
@@ -253,7 +253,7 @@ def diagonal_frechet(a, b):
     return ((a.mean(0) - b.mean(0)) ** 2 + (a.std(0, ddof=1) - b.std(0, ddof=1)) ** 2).sum()
 """,
     ],
-    "ex-08-score": [
+    "ex-09-score": [
         """
 def my_score(p):
     p = p.clamp(min=1e-12)
@@ -273,7 +273,7 @@ def my_score(p):
     return math.exp(total / len(p))
 """,
     ],
-    "ex-08-recall": [
+    "ex-09-recall": [
         """
 def my_recall(real, fake, k):
     between = torch.cdist(fake, fake)
@@ -292,7 +292,7 @@ def my_recall(real, fake, k):
     return inside.any(0).float().mean()
 """,
     ],
-    "ex-08-infinity": [
+    "ex-09-infinity": [
         """
 def at_infinity(sizes, distances):
     A = torch.tensor([[1.0, 1.0 / n] for n in sizes], dtype=torch.float64)

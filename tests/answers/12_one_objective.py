@@ -1,7 +1,7 @@
-"""Wrong and right answers to the exercises of chapter 11."""
+"""Wrong and right answers to the exercises of chapter 12."""
 
 WRONG = {
-    "ex-11-denoised": [
+    "ex-12-denoised": [
         (
             """
 def denoised(xt, eps, ab_t):  # the root of ab divides only the first term
@@ -45,7 +45,7 @@ def denoised(xt, eps, ab_t):
             "Return the estimate",
         ),
     ],
-    "ex-11-gamma": [
+    "ex-12-gamma": [
         (
             """
 def my_gamma(ab_before, ab_t, sigma):  # c not squared
@@ -116,7 +116,7 @@ def my_gamma(ab_before, ab_t, sigma):
             "is there a return?",
         ),
     ],
-    "ex-11-constant": [
+    "ex-12-constant": [
         (
             """
 def my_constant(ab_T, sigma_1, d, power):  # the second term for one value only
@@ -178,7 +178,7 @@ def my_constant(ab_T, sigma_1, d, power):
             "is there a return?",
         ),
     ],
-    "ex-11-x0": [
+    "ex-12-x0": [
         (
             """
 def x0_weight(ab_before, ab_t, sigma):  # the slope not squared
@@ -233,7 +233,7 @@ def x0_weight(ab_before, ab_t, sigma):
 }
 
 RIGHT = {
-    "ex-11-denoised": [
+    "ex-12-denoised": [
         """
 def denoised(xt, eps, ab_t):  # tensors' own roots
     return xt / ab_t.sqrt() - (1 / ab_t - 1).sqrt() * eps
@@ -244,7 +244,7 @@ def denoised(xt, eps, ab_t):  # numbers, float32
     return (xt.float() - (1 - a) ** 0.5 * eps.float()) / a**0.5
 """,
     ],
-    "ex-11-gamma": [
+    "ex-12-gamma": [
         """
 def my_gamma(ab_before, ab_t, sigma):  # tensors; a clamp serves t = 1
     k = (1 - ab_before - sigma**2).clamp(min=0).sqrt()
@@ -259,7 +259,7 @@ def my_gamma(ab_before, ab_t, sigma):  # numbers in float32's precision
     return c * c / sigma**2 / 2
 """,
     ],
-    "ex-11-constant": [
+    "ex-12-constant": [
         """
 def my_constant(ab_T, sigma_1, d, power):  # tensors; one logarithm
     v = 1 - ab_T
@@ -275,7 +275,7 @@ def my_constant(ab_T, sigma_1, d, power):  # value by value, float32
     return total
 """,
     ],
-    "ex-11-x0": [
+    "ex-12-x0": [
         """
 def x0_weight(ab_before, ab_t, sigma):  # from gamma: x_0's error is eps's, rescaled
     k = (1 - ab_before - sigma**2).sqrt()
