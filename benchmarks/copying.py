@@ -109,8 +109,7 @@ def look(trainer: Trainer, known: Images, others: Images, most: float, n: int) -
     )
 
 
-def main() -> None:
-    """One training for each N, looked at as it goes."""
+def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     p.add_argument("--images", type=int, nargs="+", default=[20, 200, 2000, 20_000], help="N")
     p.add_argument("--steps", type=int, default=8000)
@@ -121,7 +120,12 @@ def main() -> None:
     device_option(p)
     p.add_argument("--out", default="copying.json")
     p.add_argument("--smoke", action="store_true", help="a tiny network, nothing kept")
-    args = p.parse_args()
+    return p
+
+
+def main() -> None:
+    """One training for each N, looked at as it goes."""
+    args = parser().parse_args()
     if args.smoke:
         args.images, args.steps, args.batch, args.n, args.device = [20], 2, 4, 4, "cpu"
     device, c = usable(args.device), settings(args)

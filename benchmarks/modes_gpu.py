@@ -49,18 +49,22 @@ JOBS = " ".join(
         for mode in ("eager", "reduce-overhead")
     ]
 )
-SMOKE = "train:digits:4:eager train:digits:4:auto call:digits:1:eager"
+SMOKE = "train:digits:4:auto call:digits:1:eager"
 
 
-def main() -> None:
-    """Start a process for each job, let all compile, then time one after the other."""
+def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     p.add_argument("--jobs", nargs="+", default=JOBS.split(), help="what:config:batch:mode")
     p.add_argument("--seconds", type=float, default=4.0, help="of timing for each")
     p.add_argument("--out", default="modes_gpu.json")
     p.add_argument("--smoke", action="store_true", help="a small network, nothing is kept")
     p.add_argument("--child", help=argparse.SUPPRESS)
-    args = p.parse_args()
+    return p
+
+
+def main() -> None:
+    """Start a process for each job, let all compile, then time one after the other."""
+    args = parser().parse_args()
     if args.child:
         return child(args.child, args.seconds)
     jobs, seconds = (SMOKE.split(), 0.1) if args.smoke else (args.jobs, args.seconds)

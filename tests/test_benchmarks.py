@@ -121,6 +121,31 @@ def test_training_speed() -> None:
     assert len({row["forward_flops_per_image"] for row in found}) == 1
 
 
+def test_modes_of_compiling() -> None:
+    train, call = rows("modes_gpu.py")
+    assert (train["what"], train["batch"], train["mode"]) == ("train", 4, "auto")
+    assert (call["what"], call["batch"], call["mode"]) == ("call", 1, "eager")
+    assert train["parameters"] == call["parameters"]
+    assert train["flops"] == 3 * call["flops"]
+
+
+def test_copying_is_looked_at_as_training_goes_on() -> None:
+    found = rows("copying.py")
+    assert [row["step"] for row in found] == [1, 2]
+    for row in found:
+        assert row["whole_and_old"] + row["whole_and_new"] == row["whole"]
+
+
+def test_copies_and_losses_are_told_from_others() -> None:
+    import copying
+
+    images = torch.randn(6, 3, 4, 4)
+    first, second = copying.nearest(images[:3] + 1e-3, images)
+    assert (first < second / 3).all()
+    first, second = copying.nearest((images[:3] + images[3:]) / 2, images)
+    assert not (first < second / 3).any()
+
+
 def test_results_go_on_where_they_were(tmp_path: Path) -> None:
     path = tmp_path / "out.json"
     made = {"command": "b", "hardware": "a card", "processes": 1, "versions": {"torch": "2"}}

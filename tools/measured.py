@@ -131,6 +131,10 @@ def measured() -> str:
     peer = {r["library"]: r["images_per_s"] for r in peers}
     one, two = (stored(f"train_{n}gpu")["runs"][0] for n in (1, 2))
     times = two["images_per_s"] / one["images_per_s"]
+    modes = stored("modes_gpu")
+    steps = [r for r in modes["rows"] if (r["what"], r["config"]) == ("train", "cifar10_minutes")]
+    graphs = {r["batch"]: r for r in steps if r["mode"] == "auto"}
+    launched = next(r for r in steps if (r["batch"], r["mode"]) == (128, "default"))
     drawn = stored("cifar10_sampling")
     rows = [row for row in drawn["rows"] if "program" in row]
     ours = {(r["sampler"], r["NFE"]): r for r in rows if "FID-768" in r}
@@ -188,6 +192,12 @@ def measured() -> str:
         "card's matrix products reach. By the recipes of diffusers and smalldiffusion, tuned by "
         f"the same means: {peer['diffusers']:,.0f} and {peer['smalldiffusion']:,.0f}. By "
         f"{jobs('train_gpu', 'jobs', [step, *peers])}.\n"
+        f'- **Small batches** with CUDA graphs (`compile = "auto"`), {modes["hardware"]}: '
+        f"{graphs[128]['images_per_s']:,.0f} images/s at 128, as in the paper's recipe, "
+        f"{graphs[128]['images_per_s'] / launched['images_per_s']:.1f} times as many as without; "
+        f"{graphs[256]['images_per_s']:,.0f} at 256, {graphs[1024]['images_per_s']:,.0f} at 1,024 "
+        f"({graphs[1024]['TFLOPs'] / modes['bf16_peak_TFLOPs']:.0%} of the matrix products' rate). "
+        f"By `python benchmarks/modes_gpu.py`.\n"
         f"- **Two GPUs**, {two['batch']:,} images on each: {two['images_per_s']:,.0f} images/s, "
         f"{times:.2f} times one of them alone, an efficiency of {times / 2:.2f}. By "
         f"{given('train_2gpu')} and {given('train_1gpu')}.\n"
