@@ -106,7 +106,7 @@ def train(
         clock = Clock(trainer)
         batches = trainer.batches()
         if trainer.mode and trainer.steps_done < c.steps:
-            log.say("compiling the network: the first step takes a minute or so")
+            log.say("compiling the network: the first step takes a minute or two")
         with (
             contextlib.closing(log),
             noted(folder is not None) as signals,
