@@ -502,3 +502,25 @@ def test_moments_are_there_for_every_parameter_or_for_none() -> None:
         check_moments(net, scalar, "state")
     with pytest.raises(CheckpointError, match="adam/other/step is unknown"):
         check_moments(net, {**good, "adam/other/step": torch.ones(())}, "state")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["conv_in.bias", "norm_out.weight"])
+def test_weights_that_are_no_numbers_are_refused(name: str, number: float, tmp_path: Path) -> None:
+    path, model = tmp_path / "x.safetensors", _model()
+    model.net.state_dict()[name].view(-1)[0] = number
+    for form in ({}, {"quantize": "int8", "half": ["conv_out"]}):
+        save_weights(path, model, **form)
+        for load in (load_pretrained, read, lambda file: load_weights(file, _model())):
+            with pytest.raises(CheckpointError, match=rf"holds NaN or infinity .*{name}.*diverged"):
+                load(path)
+
+
+def test_a_state_of_nan_is_passed_over(tmp_path: Path) -> None:
+    good = {"net/a": torch.zeros(2), "skipped": torch.zeros(2)}
+    write(tmp_path / "step-000000001.safetensors", good, {"step": 1})
+    for part in good:
+        bad = {**good, part: torch.full((2,), torch.nan)}
+        write(tmp_path / "step-000000002.safetensors", bad, {"step": 2})
+        with pytest.warns(UserWarning, match=f"2.safetensors holds NaN.* {part} is.*passed over"):
+            assert latest(tmp_path).name == "step-000000001.safetensors"

@@ -5,6 +5,7 @@ import math
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
@@ -133,7 +134,8 @@ def test_an_interrupted_sample_keeps_what_is_drawn(tmp_path: Path, name: str) ->
     from PIL import Image
 
     out = tmp_path / name
-    done = interrupt("sample", "digits", "--n", "400", "--out", str(out), "--scale", "1")
+    scale = ["--scale", "1"] if name == "x.png" else []
+    done = interrupt("sample", "digits", "--n", "400", "--out", str(out), *scale)
     assert done.returncode == 130, done.stderr
     assert f"8 of 400 images in {out}" in done.stdout
     assert done.stderr.endswith("minidiff: interrupted\n")
@@ -230,6 +232,17 @@ def test_out_of_memory_says_which_batch_to_lower(
     assert "minidiff: out of memory with --batch 64: take --batch 32\n" in capsys.readouterr().err
     assert main([command, str(run), *data, "--batch", "1"]) == 1
     assert "take a smaller network or another machine" in capsys.readouterr().err
+
+
+def test_an_animation_is_drawn_at_once_and_says_so(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(commands, "_frames", full)
+    assert main(["sample", str(run), "--n", "16", "--out", str(run.parent / "x.gif")]) == 1
+    assert "minidiff: out of memory with --n 16: take --n 8\n" in capsys.readouterr().err
 
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
@@ -359,6 +372,11 @@ def test_evaluate_against_published_statistics(
     assert found[name] == pytest.approx(by_images[name], rel=1e-6)
     assert found["n_reference"] == 1500
     assert "precision" not in found
+    assert "split" not in found
+    assert by_images["split"] == "train"
+    assert main([*command, str(tmp_path / "digits.npz"), "--split", "test"]) == 1
+    shown = capsys.readouterr().err
+    assert "holds statistics, not images: leave out --split" in shown
 
 
 @pytest.mark.parametrize(
@@ -518,6 +536,9 @@ def test_evaluate(run: Path, tmp_path: Path) -> None:
         (["sample", "digits", "--device", "mps"], 1, "no float64"),
         (["sample", "digits", "--device", "meta"], 1, "device must be cpu, cuda"),
         (["sample", "digits", "--scale", "100000"], 2, "--scale: must be at most 64"),
+        (["sample", "digits", "--scale", "3", "--out", "x.npz"], 1, "--scale enlarges a picture"),
+        (["sample", "digits", "--scale", "1", "--out", "x.gif"], 1, "leave it out for x.gif"),
+        (["sample", "digits", "--scale", "4", "--out", "new"], 1, "leave it out for new"),
         (["nll", "digits", "--data", "digits", "--n", "-1"], 2, "must be a whole number"),
         (["dance"], 2, "invalid choice"),
         (["export", "digits", "--out", "x.pt"], 1, "must end in .safetensors"),
@@ -768,3 +789,76 @@ def test_a_nan_has_no_standard_error_of_0() -> None:
     assert error == pytest.approx(float(x.std(correction=0)) / 50**0.5)
     assert commands._error(7.0, 7.0, 7) == 0
     assert math.isnan(commands._error(math.nan, math.nan, 7))
+
+
+# ---- names of files are not to be trusted ----
+
+NASTY = "a\nminidiff: all is well\x1b[2J\r\u2028\x85\u202eb"
+
+
+def lines_of(shown: Any) -> list[str]:
+    """What a command said, line by line; a name must not have made one, nor move the cursor."""
+    text = shown.out + re.sub(r"\r[^\r\n]*\|[^\r\n]*(?=[\r\n])", "", shown.err)  # but the bars
+    lines = text.replace("\r\n", "\n").split("\n")
+    assert not [
+        line for line in lines if re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202e]", line)
+    ]
+    assert not [line for line in lines if line.startswith("minidiff: all is well")]
+    return lines
+
+
+def test_no_name_writes_a_line_of_its_own(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"{NASTY}.py").write_text(CONFIG)
+    pictures(tmp_path / NASTY / "data" / "train" / NASTY, 8, (8, 8))
+    pictures(tmp_path / NASTY / "other", 8, (12, 10))
+    train = ["train", f"{NASTY}.py", "--out", f"{NASTY}.run", *QUICK]
+    sample = ["sample", f"{NASTY}.run", "--n", "1", "--steps", "1", "--out"]
+    evaluate = ["evaluate", "digits", "--n", "5", "--steps", "1", "--extractor", "classifier"]
+    (tmp_path / "full").touch()
+    for command, code in (
+        (["sample", NASTY], 1),
+        ([*train, "--resume"], 1),
+        ([*train, "--max_seconds=0"], 0),
+        (train, 1),
+        ([*train, "--resume", "--steps", "5"], 0),
+        (["train", f"{NASTY}.cfg"], 1),
+        (["train", f"{NASTY}.py", "--data", NASTY], 1),
+        (["train", f"{NASTY}.py", f"--{NASTY}", "1"], 1),
+        ([*sample, f"{NASTY}.png"], 0),
+        ([*sample, f"{NASTY}.gif"], 0),
+        ([*sample, f"{NASTY}.singles"], 1),
+        ([*sample, f"full/{NASTY}.png"], 1),
+        (["info", f"{NASTY}.run"], 0),
+        (["export", f"{NASTY}.run", "--out", f"{NASTY}.safetensors"], 0),
+        (["sample", "digits", NASTY], 2),
+        ([*evaluate, "--data", f"{NASTY}/other"], 1),
+        (["nll", "digits", "-n", "1", "--data", f"{NASTY}/other", "--split", "train"], 0),
+        ([*evaluate, "--data", f"{NASTY}.npz", "--json", f"{NASTY}.json"], 1),
+    ):
+        assert main(command) == code, (command, capsys.readouterr())
+        shown = capsys.readouterr()
+        assert len([line for line in lines_of(shown) if line.startswith("minidiff: ")]) == (
+            code > 0
+        ), (command, shown)
+
+
+def test_the_command_to_go_on_with_reaches_any_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As bash reads it; also of a name that is no text."""
+    if not shutil.which("bash"):
+        pytest.skip("no bash here")
+    monkeypatch.chdir(tmp_path)
+    name = f"it's \\ $HOME {NASTY}{os.fsdecode(bytes([0xFF]))}é"
+    Path("tiny.py").write_text(CONFIG)
+    assert main(["train", "tiny.py", "--out", name, "--max_seconds=0", *QUICK]) == 0
+    (line,) = [x for x in lines_of(capsys.readouterr()) if x.startswith("to go on: ")]
+    words = line.removeprefix("to go on: python -m minidiff ")
+    done = subprocess.run(
+        ["bash", "-c", f"printf '%s\\0' {words}"], capture_output=True, env={"LC_ALL": "C.UTF-8"}
+    )
+    found = [os.fsdecode(word) for word in done.stdout.split(b"\0")]
+    assert found[found.index("--out") + 1] == name

@@ -150,11 +150,13 @@ def test_whatever_does_not_fit_is_listed():
     del bad["conv_in.bias"], bad["mid_block.attentions.0.to_k.weight"]
     bad["surprise.weight"] = torch.zeros(1)
     bad["conv_out.weight"] = torch.zeros(1, 2, 3, 3)
+    bad["conv_in.weight"] = state["conv_in.weight"] / 0
     with pytest.raises(ValueError, match="nothing was loaded") as info:
         compat.unet_from_diffusers(config, bad)
     text = str(info.value)
     assert "missing: conv_in.bias, mid_block.attentions.0.to_k.weight" in text
     assert "unknown: surprise.weight" in text
+    assert "NaN or infinite: conv_in.weight" in text
     assert "wrong shape: conv_out.weight (1, 2, 3, 3) instead of (2, 16, 3, 3)" in text
 
 

@@ -5,6 +5,7 @@ import math
 import shutil
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ from safetensors.torch import load as safetensors_load
 from safetensors.torch import save
 
 from minidiff.data.sets import Images, load
-from minidiff.measure.cache import reference_features
-from minidiff.measure.features import Classifier
+from minidiff.measure.cache import extract, reference_features
+from minidiff.measure.features import Classifier, Inception768
 from minidiff.measure.frechet import FrechetStats, frechet_distance
 from minidiff.measure.metrics import (
     evaluate,
@@ -397,3 +398,70 @@ def test_a_sum_that_overflows_is_not_a_perfect_distance() -> None:
     a, b = stats_of(cloud(20, 4) * 1e-3), stats_of(cloud(20, 4) * 1e-3)
     b.mean = b.mean + 1e300
     assert frechet_distance(a, b) == math.inf
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        torch.zeros(9, 8, 8, 1, dtype=torch.uint8),  # channels last
+        torch.zeros(9, 32, 32, 3, dtype=torch.uint8),
+        torch.zeros(9, 1, 8, 8),
+        torch.zeros(9, 1, 8, 8, dtype=torch.uint16),
+        torch.zeros(9, 8, 8, dtype=torch.uint8),
+        torch.zeros(0, 1, 8, 8, dtype=torch.uint8),
+        np.zeros((9, 1, 8, 8), np.uint8),
+        np.zeros((9, 8, 8, 1), np.float32),
+        [[0]],
+    ],
+    ids=lambda x: f"{type(x).__name__} {getattr(x, 'dtype', '')} {getattr(x, 'shape', '')}",
+)
+def test_only_bytes_with_their_channels_first_are_measured(images: Any, tmp_path: Path) -> None:
+    digits, net = load("digits"), Classifier.load("digits")
+    inception = Inception768({"Conv2d_1a_3x3.weight": torch.zeros(32, 3, 3, 3)})
+    for measured in (
+        lambda: evaluate(images, digits, net, cache=tmp_path),
+        lambda: extract(images, net),
+        lambda: inception(images),
+    ):
+        with pytest.raises(ValueError, match=r"^images must be a uint8 tensor \(N, C, H, W\) "):
+            measured()
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        torch.zeros(9, 1, 8, 8, dtype=torch.uint8),  # images in their place
+        torch.zeros(9, 8, 8, 1),
+        torch.zeros(9),
+        torch.zeros(9, 0),
+        torch.zeros(9, 4, dtype=torch.complex64),
+        np.zeros((9, 4)),
+        [[0.0, 1.0]] * 9,
+        None,
+    ],
+    ids=lambda x: f"{type(x).__name__} {getattr(x, 'dtype', '')} {getattr(x, 'shape', '')}",
+)
+def test_what_is_no_table_of_features_is_refused_by_every_measure(features: Any) -> None:
+    for measure in (
+        FrechetStats().update,
+        lambda x: kid(cloud(9, 4), x),
+        lambda x: kid(x, cloud(9, 4)),
+        lambda x: precision_recall_density_coverage(x, x),
+        inception_score,
+    ):
+        with pytest.raises(ValueError, match=r"^(features|probs) must be a tensor \(N, "):
+            measure(features)
+
+
+def test_features_of_any_real_kind_are_measured_alike() -> None:
+    whole = (cloud(20, 4) * 10).round().abs()
+    for kind in (torch.float16, torch.float32, torch.uint8, torch.uint16, torch.int64):
+        stats = FrechetStats().update(whole.to(kind))
+        assert frechet_distance(stats, stats_of(whole)) == pytest.approx(0, abs=1e-9)
+        assert kid(whole.to(kind), whole + 1).mean == kid(whole, whole + 1).mean
+
+
+@pytest.mark.parametrize("wrong", [{"subsets": 0}, {"size": 1}])
+def test_kid_of_no_subsets_is_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=r"^KID needs subsets >= 1 of size >= 2, got "):
+        kid(cloud(9, 4), cloud(9, 4), **wrong)

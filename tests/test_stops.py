@@ -711,15 +711,33 @@ def test_the_seed_reaches_every_draw(tmp_path: Path) -> None:
 
 
 def test_long_work_shows_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def lines() -> Iterator[str]:
-        yield from capsys.readouterr().out.splitlines()
-
     out = tmp_path / "my runs" / "a"
     assert main(_arguments(tmp_path, "--steps=1", "--T", "10", "--out", str(out))) == 0
-    first, *_, last = lines()
-    assert first == f"training for 1 steps; everything is kept in {out}"
+    shown = capsys.readouterr()
+    last = shown.out.splitlines()[-1]
+    begins = f"training for 1 steps; everything is kept in {out}\n"
+    assert shown.err.startswith(begins)
     assert shlex.split(last)[:6] == ["python", "-m", "minidiff", "sample", str(out), "--steps"]
     assert main([*shlex.split(last)[3:-1], str(tmp_path / "x.png"), "--n=1"]) == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [["--resume"], ["--data", "nowhere"], ["--size", "7"], ["--out", "full/a"], ["--init", "no"]],
+)
+def test_what_is_refused_promises_nothing(
+    wrong: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("full").touch()
+    assert main(_arguments(tmp_path, "--out", "a", *wrong)) == 1
+    shown = capsys.readouterr()
+    assert not shown.out
+    assert "kept in" not in shown.err
+    assert len(shown.err.splitlines()) == 1
 
 
 FULL = """

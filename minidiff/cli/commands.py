@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
-import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
@@ -17,12 +15,11 @@ import torch
 from torch import Tensor
 
 from minidiff.bound import bits_per_dim
-from minidiff.cli.console import tell
+from minidiff.cli.console import main_process, put
 from minidiff.cli.judge import NEAREST, Judge, resized
-from minidiff.cli.outputs import ANIMATIONS, Output, check_target, kind_of
+from minidiff.cli.outputs import ANIMATIONS, Output, check_target, kind_of, report
 from minidiff.cli.progress import counted, enough_memory
 from minidiff.data.download import DownloadError
-from minidiff.data.files import write_whole
 from minidiff.data.sets import DRAWN, NAMES, Folder, Images, check_source, load, to_uint8
 from minidiff.denoiser import Denoiser
 from minidiff.engine.checkpoint import (
@@ -33,7 +30,7 @@ from minidiff.engine.checkpoint import (
     states,
 )
 from minidiff.engine.config import make_config, read_config, read_overrides
-from minidiff.engine.distributed import World, command, processes
+from minidiff.engine.distributed import World, command, processes, shell
 from minidiff.engine.failures import Failed, add_note, notes
 from minidiff.engine.generate import Sampling, draw
 from minidiff.engine.loop import Diverged, Stopped
@@ -57,9 +54,7 @@ def train(args: Namespace) -> None:
     out = args.out or Path("runs") / Path(args.config).stem
     device = ["--device", args.device] if args.device else []
     words = ["train", args.config, "--out", str(out), *device, *args.settings, "--resume"]
-    if os.environ.get("RANK", "0") == "0":
-        print(f"training for {config.steps} steps; everything is kept in {out}", flush=True)
-    again = f"to go on: {shlex.join([*command(), *words])}"
+    again = f"to go on: {shell([*command(), *words])}"
     try:
         run_training(config, out, resume=args.resume, device=args.device)
     except Stopped as stop:
@@ -68,25 +63,28 @@ def train(args: Namespace) -> None:
         if notes(error):  # on what is saved
             add_note(error, again)
         raise
-    if os.environ.get("RANK", "0") == "0":
+    if main_process():
         step = max(states(out))
-        print(f"{step} of {config.steps} steps are done; to draw with the result:")
+        put(f"{step} of {config.steps} steps are done; to draw with the result:")
         few = ["--steps", str(config.T)] if config.T < 50 else []
         words = ["sample", str(out), *few, "--out", "samples.png"]
-        print(shlex.join(["python", "-m", "minidiff", *words]))
+        put(shell(["python", "-m", "minidiff", *words]))
         if step < config.steps:
-            print(again)
+            put(again)
 
 
 def sample(args: Namespace) -> None:
     """Draw images; the name of `--out` decides in which form."""
     kind = kind_of(args.out)
-    with _model(args) as (model, world), enough_memory(args.batch):
+    if args.scale and kind != ".png":
+        raise ValueError(f"--scale enlarges a picture of all, a .png: leave it out for {args.out}")
+    at_once = (args.n, "--n") if kind in ANIMATIONS else (args.batch, "--batch")
+    with _model(args) as (model, world), enough_memory(*at_once):
         if kind in ANIMATIONS:
             if world.main:
                 check_target(args.out)
                 save_animation(_frames(args, model, world), args.out)
-                print(f"{args.n} images in {args.out}")
+                put(f"{args.n} images in {args.out}")
             return
         out = Output(args.out, args.n, _shape(model), args.scale) if world.main else None
         with out or contextlib.nullcontext():
@@ -109,7 +107,7 @@ def evaluate(args: Namespace) -> None:
                 raise
             interrupted = signal
             judge.notes["interrupted"] = f"after {judge.n} of {args.n} samples"
-            print(f"interrupted {judge.notes['interrupted']}, now measured", file=sys.stderr)
+            put(f"interrupted {judge.notes['interrupted']}, now measured", sys.stderr)
         if judge:
             how = {k: getattr(args, k) for k in ("sampler", "steps", "spacing", "eta", "seed")}
             _report(args, {**judge.verdict(args.seed), **how, **judge.notes})
@@ -180,7 +178,7 @@ def info(args: Namespace) -> None:
     print(f"parameters: {count:,}")
     for name in ("predict", "variance", "clip", "schedule", "network", "step", "config", "card"):
         if name in about:
-            print(f"{name}: {json.dumps(about[name], ensure_ascii=False)}")
+            put(f"{name}: {json.dumps(about[name], ensure_ascii=False)}")
 
 
 def export(args: Namespace) -> None:
@@ -195,7 +193,7 @@ def export(args: Namespace) -> None:
     card = {**about.get("card", {}), **run, **given}
     model = load_pretrained(args.source)
     save_weights(args.out, model, quantize=args.quantize, half=args.half, card=card)
-    print(f"{args.out.stat().st_size / 2**20:.2f} MiB in {args.out}")
+    put(f"{args.out.stat().st_size / 2**20:.2f} MiB in {args.out}")
 
 
 def _shape(model: Denoiser) -> tuple[int, int, int]:
@@ -214,6 +212,7 @@ def _data(args: Namespace, model: Denoiser, world: World) -> tuple[Images | Fold
     shape = _shape(model)
     data: Images | Folder
     note = ""
+    args.split = args.split or {"evaluate": "train", "nll": "test"}[args.command]
     if args.data not in NAMES:
         check_source(args.data)
         data = Folder(Path(args.data).expanduser(), args.split, shape[1], world.device)
@@ -231,7 +230,7 @@ def _data(args: Namespace, model: Denoiser, world: World) -> tuple[Images | Fold
             f"those of {args.data} are {'x'.join(map(str, data.shape))}"
         )
     if note and world.main:
-        print(f"{args.data}: {note}", file=sys.stderr)
+        put(f"{args.data}: {note}", sys.stderr)
     return data, {"fitted": note} if note else {}
 
 
@@ -244,6 +243,8 @@ def _judge(args: Namespace, model: Denoiser, world: World) -> Judge:
     real: Images | FrechetStats
     notes: dict[str, Any] = {}
     if Path(args.data).suffix == ".npz":
+        if args.split:
+            raise ValueError(f"{args.data} holds statistics, not images: leave out --split")
         real = FrechetStats.load(args.data)
     else:
         data, notes = _data(args, model, world)
@@ -290,10 +291,5 @@ def _frames(args: Namespace, model: Denoiser, world: World) -> Iterator[Tensor]:
 
 
 def _report(args: Namespace, result: dict[str, Any]) -> None:
-    result = {"source": args.source, "data": args.data, "split": args.split, **result}
-    if args.json:  # first: a console can fail
-        text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-        write_whole(
-            args.json, text.encode(errors="backslashreplace")
-        )  # JSON's escape of a surrogate
-    tell(result)
+    of = {"split": args.split} if args.split else {}  # statistics in a .npz are of none
+    report({"source": args.source, "data": args.data, **of, **result}, args.json)

@@ -8,11 +8,14 @@ import io
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TextIO
 
 UNREAD = 141  # 128 + SIGPIPE, which Windows does not have
+# line breaks, what a terminal obeys, and what turns the direction of writing
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 P = ParamSpec("P")
 
 
@@ -49,7 +52,21 @@ def main_process() -> bool:
 def show(message: Warning | str, *_: object) -> None:
     """A warning, in place of Python's own form with file and line."""
     if main_process():
-        print(f"warning: {message}", file=sys.stderr)
+        put(f"warning: {message}", sys.stderr)
+
+
+def one_line(text: str) -> str:
+    """The text with escapes for control characters, of which the name of a file may have any.
+
+    >>> one_line("runs/a" + chr(10) + "minidiff: all is well")
+    'runs/a\\\\nminidiff: all is well'
+    """
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def put(sentence: str, file: TextIO | None = None) -> None:
+    """Print a sentence, in one line whatever names are in it."""
+    print(one_line(sentence), file=file)
 
 
 def tell(result: dict[str, Any]) -> None:
@@ -57,15 +74,16 @@ def tell(result: dict[str, Any]) -> None:
     text = json.dumps(result, indent=1, ensure_ascii=False)
     try:
         text.encode(sys.stdout.encoding or "ascii")
+        plain = not _CONTROL.search(text.replace("\n", ""))
     except UnicodeEncodeError:
-        text = json.dumps(result, indent=1)
-    print(text)
+        plain = False
+    print(text if plain else json.dumps(result, indent=1))
 
 
 def say(sentence: str, code: int = 1) -> int:
     """Why the command ends; returns its status."""
     with contextlib.suppress(OSError):
-        print(f"minidiff: {sentence}", file=sys.stderr)
+        put(f"minidiff: {sentence}", sys.stderr)
     return code
 
 
@@ -84,10 +102,16 @@ def _streams() -> Iterator[None]:
         yield
 
 
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return one_line(super().format(record))
+
+
 @contextlib.contextmanager
 def _notes() -> Iterator[None]:
     """What the library logs, such as what a folder was taken for."""
     logger, handler = logging.getLogger("minidiff"), logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine())
     before = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO if main_process() else logging.ERROR)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from minidiff.cli.console import put, tell
 from minidiff.data.files import write_whole
 from minidiff.data.images import from_uint8
 
 ANIMATIONS = (".gif", ".webp")
 FILES = (".png", ".npz", *ANIMATIONS)
+SCALE = 2  # how much the picture of all is enlarged, unless told
 
 
 def kind_of(path: Path) -> str:
@@ -46,8 +50,8 @@ class Output:
     .npz is what OpenAI's evaluator reads: `arr_0`, uint8 (N, H, W, C).
     """
 
-    def __init__(self, path: Path, n: int, shape: tuple[int, int, int], scale: int) -> None:
-        self.path, self.kind, self.n, self.scale = path, kind_of(path), n, scale
+    def __init__(self, path: Path, n: int, shape: tuple[int, int, int], scale: int | None) -> None:
+        self.path, self.kind, self.n, self.scale = path, kind_of(path), n, scale or SCALE
         self.done = 0
         c, h, w = shape
         if self.kind:
@@ -111,4 +115,12 @@ class Output:
             np.savez(file, self.images[: self.done])
             write_whole(self.path, file.getvalue())
         of = "" if self.done == self.n else f" of {self.n}"
-        print(f"{self.done}{of} images in {self.path}")
+        put(f"{self.done}{of} images in {self.path}")
+
+
+def report(result: dict[str, Any], path: Path | None) -> None:
+    """Numbers as JSON, into a file if one is named, and onto the console."""
+    if path:  # first: a console can fail
+        text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+        write_whole(path, text.encode(errors="backslashreplace"))  # JSON's escape of a surrogate
+    tell(result)

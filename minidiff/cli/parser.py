@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         "sampler's steps; anything else: a folder of single PNGs",
     )
     p.add_argument(
-        "--scale", type=_scale, default=2, help="enlargement of the picture (default: 2)"
+        "--scale", type=_scale, help="enlargement of the picture, for a .png (default: 2)"
     )
 
     p = command(
@@ -212,7 +212,7 @@ def _device(p: argparse.ArgumentParser) -> None:
 
 def _data(p: argparse.ArgumentParser, split: str) -> None:
     p.add_argument("--data", required=True, help=f"{', '.join(NAMES)}, or a folder: {_FOLDER}")
-    p.add_argument("--split", default=split, choices=SPLITS, help=f"of the data (default: {split})")
+    p.add_argument("--split", choices=SPLITS, help=f"of the data (default: {split})")
     p.add_argument("--json", type=_path, help="write the result to this file too")
 
 

@@ -42,7 +42,7 @@ def counted(
 
 
 @contextlib.contextmanager
-def enough_memory(batch: int) -> Iterator[None]:
+def enough_memory(batch: int, option: str = "--batch") -> Iterator[None]:
     """Say which option to lower when a batch does not fit."""
     try:
         yield
@@ -50,5 +50,5 @@ def enough_memory(batch: int) -> Iterator[None]:
         known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
         if not known and not re.search(_TOO_MUCH, str(error)):
             raise
-        less = f"--batch {batch // 2}" if batch > 1 else "a smaller network or another machine"
-        raise ValueError(f"out of memory with --batch {batch}: take {less}") from error
+        less = f"{option} {batch // 2}" if batch > 1 else "a smaller network or another machine"
+        raise ValueError(f"out of memory with {option} {batch}: take {less}") from error

@@ -37,6 +37,17 @@ def to_uint8(x: Tensor) -> Tensor:
     return ((x.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
+def check_images(images: Tensor) -> None:
+    """Images that are measured are bytes, (N, C, H, W), grey or in colour; else ValueError."""
+    is_bytes = isinstance(images, Tensor) and images.dtype == torch.uint8
+    if not is_bytes or images.ndim != 4 or images.shape[1] not in (1, 3) or not images.numel():
+        raise ValueError(
+            "images must be a uint8 tensor (N, C, H, W) with 1 or 3 channels, got "
+            f"{told(images)} (to_uint8 makes bytes of floats in -1..1; "
+            "x.permute(0, 3, 1, 2) puts the channels of (N, H, W, C) in their place)"
+        )
+
+
 @dataclass(frozen=True)
 class Images:
     """A data set on one device: images (N, C, H, W) uint8, labels (N,) long, names of classes.
@@ -55,7 +66,7 @@ class Images:
         if not isinstance(x, Tensor) or x.dtype != torch.uint8 or x.ndim != 4 or not x.numel():
             raise ValueError(
                 "images must be a uint8 tensor of shape (N, C, H, W) with N, C, H, W of at least "
-                f"1, got {_told(x)} (to_uint8 turns floats in -1..1 into that)"
+                f"1, got {told(x)} (to_uint8 turns floats in -1..1 into that)"
             )
         object.__setattr__(self, "classes", _names(self.classes))
         found = count_classes(self.classes)
@@ -66,7 +77,7 @@ class Images:
             row = f"a row of {len(counts)}" if several else "one"
             raise ValueError(
                 f"labels must be a tensor of whole numbers (torch.long), {row} for each of the "
-                f"{len(x)} images, got {_told(y)}"
+                f"{len(x)} images, got {told(y)}"
             )
         if y.device.type == "cpu":  # a look at the values would wait for a GPU
             columns = y.view(len(x), -1).unbind(1)
@@ -152,10 +163,13 @@ def _names(classes: object) -> Classes:
     )
 
 
-def _told(value: object) -> str:
+def told(value: object) -> str:
+    """What was given in a tensor's place, or which tensor."""
     if isinstance(value, Tensor):
         return f"{value.dtype} of shape {tuple(value.shape)}"
-    return f"something of type {type(value).__name__}"
+    kind = f"{type(value).__module__}.".removeprefix("builtins.") + type(value).__name__
+    hint = " (torch.from_numpy makes a tensor of it)" if kind == "numpy.ndarray" else ""
+    return f"something of type {kind}{hint}"
 
 
 def picked(which: Which, n: int, generator: torch.Generator | None, where: torch.device) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from minidiff.denoiser import Denoiser
+from minidiff.engine.distributed import shell
 from minidiff.engine.int8 import pack, unpack
 from minidiff.engine.match import check_architecture as check_architecture
 from minidiff.engine.match import check_function
@@ -233,7 +233,7 @@ def latest(folder: str | Path) -> Path:
         f"{folder} holds {len(found)} checkpoints, and all are damaged"
         if found
         else f"{folder} holds no checkpoint ({STEP_FILE.format(100)} and so on); train one with "
-        f"python -m minidiff train CONFIG --out {shlex.quote(str(folder))}, or load a model that "
+        f"python -m minidiff train CONFIG --out {shell([str(folder)])}, or load a model that "
         "diffusers saved with minidiff.compat.load_folder"
     )
 

@@ -15,7 +15,8 @@ Started plainly there is one process and nothing here does anything.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import shlex
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -116,6 +117,26 @@ def command() -> list[str]:
     nodes = [f"--nnodes={size // here}", "--rdzv_backend=c10d", f"--rdzv_endpoint={there}:29500"]
     more = nodes if size > here else []
     return ["torchrun", *more, f"--nproc_per_node={here}", "-m", "minidiff"]
+
+
+def shell(words: Sequence[str]) -> str:
+    """A command to paste into a shell, in one line and to the letter whatever names are in it.
+
+    >>> print(shell(["ls", "my runs", "a" + chr(10) + "b"]))
+    ls 'my runs' $'a\\x0ab'
+    """
+
+    def quoted(word: str) -> str:
+        if word.isprintable():
+            return shlex.quote(word)
+        return f"$'{''.join(map(letter, word))}'"  # as bash, zsh and ksh read it
+
+    def letter(c: str) -> str:
+        if c in "\\'":
+            return f"\\{c}"
+        return c if c.isprintable() else "".join(f"\\x{byte:02x}" for byte in os.fsencode(c))
+
+    return " ".join(map(quoted, words))
 
 
 def usable(device: str | torch.device | None) -> torch.device:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import threading
 import time
@@ -31,6 +32,7 @@ BAD_STEPS = 20  # a report that finds so many skipped steps in a row, up to now,
 ASK = 1.0  # seconds, about, between two questions of several processes to one another
 PATIENCE = 2.0  # seconds that the other processes give the main one to save
 _one_at_a_time = threading.Lock()
+_log = logging.getLogger("minidiff")
 
 
 class Verdict(IntEnum):
@@ -98,6 +100,8 @@ def train(
         trainer = Trainer(c, world, images, model)
         if folder:
             take_up(trainer, folder, resume)
+            if world.main:
+                _log.info("training for %d steps; everything is kept in %s", c.steps, folder)
         looks = world.main or c.fsdp  # with FSDP2 the network needs every process
         held_out = _held_out(c, world.device) if data is None and looks else None
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from minidiff.data.files import write_whole
+from minidiff.unet.names import not_finite
 from minidiff.unet.read import no_weights
 
 FORMAT = 1  # raised when an older reader could misread a newer file
@@ -77,6 +78,13 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], Info]:
     # Is it as it was written?
     if metadata["sha256"] != _digest(tensors, metadata["minidiff"]):
         raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one written; {_ADVICE}")
+
+    # Are they numbers? One NaN makes NaN of every image.
+    if names := not_finite(tensors):
+        raise CheckpointError(
+            f"{path} holds NaN or infinity (in {len(names)} of its {len(tensors)} tensors, "
+            f"{names[0]} is one): the run that made it had diverged; use an older checkpoint"
+        )
 
     # Do we understand it?
     try:

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from minidiff.data.files import write_whole
+from minidiff.data.images import check_images
 
 if TYPE_CHECKING:
     from minidiff.data.images import Images
     from minidiff.measure.features import Extractor
+
 
 Progress = Callable[[int], object]  # is told how many images more are done
 
@@ -26,6 +28,7 @@ def extract(
     images: Tensor, extractor: Extractor, *, batch: int = 250, progress: Progress | None = None
 ) -> tuple[Tensor, Tensor | None]:
     """Features (N, D), and class probabilities (N, K) or None, of uint8 images."""
+    check_images(images)
     features, probs = [], []
     for x in torch.split(images, batch):
         f, p = extractor(x.to(extractor.device, non_blocking=True))

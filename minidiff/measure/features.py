@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minidiff.data.download import DownloadError, check, fetch
-from minidiff.data.images import from_uint8
+from minidiff.data.images import check_images, from_uint8
 from minidiff.data.sets import cache as data_cache
 
 _WEIGHTS = Path(__file__).parent.parent / "weights"
@@ -51,6 +51,7 @@ def _digest(weights: Mapping[str, Tensor]) -> str:
 
 
 def _rgb(images: Tensor) -> Tensor:
+    check_images(images)
     return images.expand(-1, 3, -1, -1)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from minidiff.data.files import write_whole
+from minidiff.data.images import told
 
 
 class FrechetStats:
@@ -31,9 +32,8 @@ class FrechetStats:
 
     def update(self, features: Tensor) -> FrechetStats:
         """Take in a batch (B, D); returns itself."""
+        check_features(features)
         f = features.double()
-        if f.ndim != 2 or not len(f) or not f.isfinite().all():
-            raise ValueError(f"features must be finite and (B, D), got {tuple(features.shape)}")
         if self.n is None:
             raise ValueError("statistics of a file that does not say its n take in nothing more")
         if self.n and f.shape[1] != len(self.mean):
@@ -123,12 +123,19 @@ def frechet_distance(a: FrechetStats, b: FrechetStats) -> float:
     return float(distance.clamp(min=0))  # equal clouds: zero up to rounding; a NaN stays one
 
 
-def check_features(a: Tensor, b: Tensor) -> None:
-    """Both sides of a comparison have as many features, and every one is a number."""
-    if a.shape[-1] != b.shape[-1]:
-        raise ValueError(f"both sides need one extractor: D = {a.shape[-1]} and {b.shape[-1]}")
-    if not (a.isfinite().all() and b.isfinite().all()):  # a NaN must not read as some distance
-        raise ValueError("features and what is made of them must be finite, got NaN or Inf")
+def check_features(*sides: Tensor) -> None:
+    """Features are (N, D), of one D on both sides of a comparison, and every one is a number."""
+    for x in sides:
+        if not isinstance(x, Tensor) or x.ndim != 2 or not x.numel() or x.is_complex():
+            raise ValueError(
+                "features must be a tensor (N, D) of finite numbers, which an extractor of "
+                f"minidiff.features makes of images (N, C, H, W), got {told(x)}"
+            )
+        if not x.double().isfinite().all():  # a NaN must not read as some distance
+            raise ValueError("features and what is made of them must be finite, got NaN or Inf")
+    if len({x.shape[1] for x in sides}) > 1:
+        found = " and ".join(str(x.shape[1]) for x in sides)
+        raise ValueError(f"both sides need one extractor: D = {found}")
 
 
 def _root(cov: Tensor) -> Tensor:

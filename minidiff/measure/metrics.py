@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from minidiff.data.images import check_images, told
 from minidiff.measure.cache import extract, reference_features
 from minidiff.measure.frechet import FrechetStats, check_features, frechet_distance
 
@@ -42,6 +43,8 @@ def kid(
     Frechet distance it has no bias from a small number of images, and may come out below zero.
     """
     check_features(real, fake)
+    if subsets < 1 or size < 2:
+        raise ValueError(f"KID needs subsets >= 1 of size >= 2, got {subsets} of {size}")
     real, fake = real.double(), fake.double()
     m = min(size, len(real), len(fake))
     if m < 2:
@@ -75,9 +78,12 @@ def inception_score(probs: Tensor, splits: int = 10) -> Estimate:
     >>> inception_score(torch.eye(4).repeat(5, 1), splits=1).mean
     4.0
     """
+    table = isinstance(probs, Tensor) and probs.ndim == 2 and probs.numel() > 0
+    if not table or probs.is_complex():
+        raise ValueError(f"probs must be a tensor (N, K) of probabilities, got {told(probs)}")
     if not 1 <= splits <= len(probs):
         raise ValueError(f"splits must be in 1..{len(probs)} (the number of images), got {splits}")
-    if probs.ndim != 2 or not ((probs >= 0).all() and (probs.sum(1) - 1).abs().max() <= 1e-3):
+    if not ((probs >= 0).all() and (probs.sum(1) - 1).abs().max() <= 1e-3):
         raise ValueError("probs must be (N, K), each row of sum 1 (of logits take softmax(1))")
     scores = []
     for p in probs.double().tensor_split(splits):
@@ -191,8 +197,7 @@ def evaluate(
     generator: torch.Generator | None = None,
 ) -> dict[str, float | int | str]:
     """All measures of uint8 samples (N, C, H, W) against real images; see `compare`."""
-    if samples.dtype != torch.uint8:
-        raise ValueError(f"samples must be uint8 (use minidiff.data.to_uint8), got {samples.dtype}")
+    check_images(samples)
     real = reference_features(reference, extractor, batch=batch, cache=cache)
     fake, probs = extract(samples, extractor, batch=batch)
     return {

@@ -121,6 +121,7 @@ def fill(config: UNetConfig, theirs: Mapping[str, Tensor], dialect: int) -> UNet
             if name in both and tuple(theirs[name].shape) != shape
         ],
         "not floating": sorted(name for name in both if not theirs[name].is_floating_point()),
+        "NaN or infinite": not_finite(theirs),
     }
     if any(wrong.values()):
         lists = "; ".join(f"{what}: {_some(names)}" for what, names in wrong.items() if names)
@@ -134,6 +135,15 @@ def fill(config: UNetConfig, theirs: Mapping[str, Tensor], dialect: int) -> UNet
     net = UNet(config).to(reduce(torch.promote_types, {v.dtype for v in theirs.values()}))
     net.load_state_dict(parts)
     return net
+
+
+def not_finite(state: Mapping[str, Tensor]) -> list[str]:
+    """The names of the tensors with a NaN or an infinity among their numbers."""
+    floats = {k: t for k, t in state.items() if t.is_floating_point()}
+    # PyTorch has no `isfinite` for numbers of 8 bits
+    return sorted(
+        k for k, t in floats.items() if not (t if t.itemsize > 1 else t.float()).isfinite().all()
+    )
 
 
 def _some(names: list[str], most: int = 5) -> str:
