@@ -635,6 +635,27 @@ def test_closed_and_full_streams(run: Path, tmp_path: Path, closed: str) -> None
     assert json.loads((tmp_path / "r.json").read_text())["images"] == 2
 
 
+LOST = ["2>/dev/full", "2>&1 >/dev/null | head -c 1", "2>&1 | head -c 1", "2>&-"]
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_no_work_is_lost_with_a_console_that_fails(run: Path, tmp_path: Path, lost: str) -> None:
+    """The bars go to a full disk, or to a reader who has seen enough."""
+    for words, out in (
+        (
+            f"train {run.parent}/tiny.py --out run {' '.join(QUICK)}",
+            "run/step-000000004.safetensors",
+        ),
+        (f"evaluate {run} --data digits --n 8 --steps 4 --batch 2 --json q.json", "q.json"),
+        (f"sample {run} --n 8 --steps 4 --batch 2 --out x.npz", "x.npz"),
+    ):
+        command = f"{sys.executable} -m minidiff {words} {lost}; echo ${{PIPESTATUS[0]}} >status"
+        subprocess.run(["bash", "-c", command], cwd=tmp_path)
+        assert (tmp_path / out).exists(), words
+        unread = lost == "2>&1 | head -c 1"
+        assert (tmp_path / "status").read_text() == ("141\n" if unread else "0\n"), words
+
+
 def test_results_go_into_a_device_and_not_in_its_place(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, ParamSpec, TextIO
+from typing import Any, ParamSpec, TextIO, cast
 
 UNREAD = 141  # 128 + SIGPIPE, which Windows does not have
 # line breaks, what a terminal obeys, and what turns the direction of writing
@@ -37,8 +37,7 @@ def on_any_console(main: Callable[P, int]) -> Callable[P, int]:
             except OSError as error:
                 gone = isinstance(error, BrokenPipeError)
                 code = UNREAD if gone else say(f"cannot write: {error.strerror}")
-                with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
-                    os.dup2(nowhere.fileno(), sys.stdout.fileno())  # Python flushes once more
+                _nowhere(sys.stdout)
             return code
 
     return wrapped
@@ -82,8 +81,7 @@ def tell(result: dict[str, Any]) -> None:
 
 def say(sentence: str, code: int = 1) -> int:
     """Why the command ends; returns its status."""
-    with contextlib.suppress(OSError):
-        put(f"minidiff: {sentence}", sys.stderr)
+    put(f"minidiff: {sentence}", sys.stderr)
     return code
 
 
@@ -99,7 +97,42 @@ def _streams() -> Iterator[None]:
                 with contextlib.suppress(OSError):
                     stack.callback(stream.reconfigure, errors=stream.errors)
                     stream.reconfigure(errors="backslashreplace")
+                if name == "stderr":
+                    stack.callback(setattr, sys, name, stream)
+                    sys.stderr = cast(TextIO, _Dispensable(stream))
         yield
+
+
+class _Dispensable:
+    """A stream of bars and remarks: once it fails, full or unread, the work goes on without."""
+
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        with self._or_nowhere():
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._or_nowhere():
+            self.stream.flush()
+
+    @contextlib.contextmanager
+    def _or_nowhere(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            _nowhere(self.stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def _nowhere(stream: TextIO) -> None:
+    """What goes into it is dropped from now on; Python flushes once more at its end."""
+    with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 class _OneLine(logging.Formatter):
