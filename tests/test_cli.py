@@ -107,14 +107,20 @@ def test_a_folder_with_other_pictures_is_refused_before_any_is_drawn(
 INTERRUPTED = """
 import signal, sys
 from minidiff.cli import commands
+from minidiff.data import files
 from minidiff.cli.parser import main
 from minidiff.engine import generate
 
 def interrupted(*args):
     for i, x in enumerate(generate.draw(*args)):
         if i == 2:
+            files.whole = twice
             signal.raise_signal(signal.SIGINT)
         yield x
+
+def twice(*args, true=files.whole, **how):
+    signal.raise_signal(signal.SIGINT)  # a key that bounces, or `timeout`, which sends it twice
+    return true(*args, **how)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 commands.draw = interrupted

@@ -25,10 +25,10 @@ import torch
 from PIL import Image
 
 from minidiff.cli.parser import main
-from minidiff.data import sets
+from minidiff.data import files, sets
 from minidiff.data.sets import Folder, Images, load
 from minidiff.denoiser import Denoiser
-from minidiff.engine import lock
+from minidiff.engine import lock, signals, tensorfile
 from minidiff.engine.checkpoint import CheckpointError, latest, load_pretrained, read, states
 from minidiff.engine.config import TrainConfig
 from minidiff.engine.distributed import command
@@ -37,7 +37,7 @@ from minidiff.engine.lock import locked
 from minidiff.engine.loop import Stopped, train
 from minidiff.engine.resume import Changed
 from minidiff.engine.runlog import RunLog
-from minidiff.engine.signals import ENDING, noted
+from minidiff.engine.signals import ENDING, interrupted_once, noted
 from minidiff.schedule import Schedule
 from minidiff.unet.network import UNet
 
@@ -188,23 +188,28 @@ def test_a_second_signal_ends_a_run_that_is_stuck(tmp_path: Path) -> None:
 
 @POSIX
 def test_what_comes_with_a_signal_is_not_a_second_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """systemd sends SIGHUP right behind SIGTERM; torchrun hands on what all have got already."""
+    """systemd sends SIGHUP right behind SIGTERM; `timeout` and torchrun send all signals twice."""
     before = {s: signal.getsignal(s) for s in ENDING}
     with noted(True) as seen:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGHUP)
         assert seen == [signal.SIGTERM]
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    now = 7.0
+    monkeypatch.setattr(signals.time, "monotonic", lambda: now)
     with noted(True) as seen:
-        for _ in range(2):
+        for _ in range(3):
             os.kill(os.getpid(), signal.SIGINT)
         assert seen == [signal.SIGINT]
-    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
-    with noted(True) as seen:
-        os.kill(os.getpid(), signal.SIGINT)
+        now += signals.ECHO
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
         assert seen == [signal.SIGINT]
+    with interrupted_once():
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)  # the echo
+            now += signals.ECHO
     assert {s: signal.getsignal(s) for s in ENDING} == before
 
 
@@ -253,6 +258,23 @@ def test_signals_save_and_handlers_come_back(tmp_path: Path, signum: int) -> Non
     assert stop.value.signum == signum
     assert signal.getsignal(signum) is before
     assert list(states(tmp_path)) == [3]
+
+
+@pytest.mark.parametrize("signum", ENDING)
+def test_a_signal_while_a_state_is_written_leaves_it_whole(
+    tmp_path: Path, signum: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(path: Path, content: bytes) -> None:
+        with files.whole(path) as file:
+            file.write(content[:999])
+            for _ in range(2):  # as a key that bounces, or `timeout`, sends it
+                os.kill(os.getpid(), signum)
+            file.write(content[999:])
+
+    monkeypatch.setattr(tensorfile, "write_whole", interrupted)
+    with pytest.raises(Stopped, match="stopped at step 4 of 100 and saved in"):
+        train(replace(TINY, steps=100, save_every=3), tmp_path, bar=False)
+    assert [read(path)[1]["step"] for path in states(tmp_path).values()] == [3, 4]
 
 
 def test_the_command_is_that_of_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from minidiff.cli import commands
         from minidiff.engine.failures import notes
         from minidiff.engine.loop import Stopped
+        from minidiff.engine.signals import interrupted_once
     except ModuleNotFoundError as error:
         return say(f"the package {error.name!r} is missing: pip install -r requirements.txt")
     try:
@@ -55,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.showwarning = show  # type: ignore[assignment]
             if getattr(args, "json", None):  # now, and not after hours of drawing
                 check_writable(args.json)
-            getattr(commands, args.command)(args)
+            with interrupted_once():
+                getattr(commands, args.command)(args)
     except Stopped as stop:
         return say(str(stop), 128 + stop.signum) if main_process() else 128 + stop.signum
     except KeyboardInterrupt:

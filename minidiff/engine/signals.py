@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import threading
 import time
@@ -12,16 +11,17 @@ from types import FrameType
 
 # Ctrl-C; kill, scancel, systemd and the clouds; a terminal or an ssh that is closed
 ENDING = [getattr(signal, s) for s in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, s)]
-ECHO = 1.0  # seconds
+# Seconds in which one stop may come twice: systemd sends SIGHUP right behind SIGTERM, `timeout` a
+# signal to its child and to the group, torchrun what the terminal has sent to all; keys bounce.
+ECHO = 1.0
 
 
 @contextlib.contextmanager
 def noted(wanted: bool) -> Iterator[list[int]]:
     """Within the block the first ending signal goes into the list, and the second does its worst.
 
-    One stop may come twice: systemd sends SIGHUP right behind SIGTERM, and torchrun hands on what
-    the terminal has sent to all. Within a second such an echo is not a second signal. What `nohup`
-    has switched off stays off. Only a main thread gets signals: elsewhere the list stays empty.
+    What comes within a second of the first is no second one (see ECHO). What `nohup` has switched
+    off stays off. Only a main thread gets signals: elsewhere the list stays empty.
     """
     seen: list[int] = []
     if not wanted or threading.current_thread() is not threading.main_thread():
@@ -38,8 +38,7 @@ def noted(wanted: bool) -> Iterator[list[int]]:
             first = time.monotonic()
             seen.append(signum)
             return
-        other = signum != seen[0] or "TORCHELASTIC_RUN_ID" in os.environ
-        if other and time.monotonic() - first < ECHO:
+        if time.monotonic() - first < ECHO:
             return
         for s, handler in before.items():
             unheard = handler in (None, signal.SIG_IGN)
@@ -53,3 +52,28 @@ def noted(wanted: bool) -> Iterator[list[int]]:
     finally:
         for s, handler in before.items():
             signal.signal(s, signal.SIG_DFL if handler is None else handler)
+
+
+@contextlib.contextmanager
+def interrupted_once() -> Iterator[None]:
+    """Within the block Ctrl-C is KeyboardInterrupt as ever, but its echo is not one more.
+
+    What the first has let a command begin, to write what it has, the second must not cut off.
+    """
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not usual or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    last = -ECHO
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        nonlocal last
+        before, last = last, time.monotonic()
+        if last - before >= ECHO:
+            signal.default_int_handler(signum, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
