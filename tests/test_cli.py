@@ -314,6 +314,54 @@ def test_two_processes_do_what_one_does(
             assert b[key] == (value if isinstance(value, str) else pytest.approx(value, 1e-3)), key
 
 
+DYING = """
+import os, signal, sys
+from minidiff.cli import commands
+from minidiff.cli.parser import main
+
+def dies(*words, true=getattr(commands, sys.argv[1]), calls=iter(range(99)), **how):
+    if os.environ["RANK"] == sys.argv[2] and next(calls) == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return true(*words, **how)
+
+setattr(commands, sys.argv[1], dies)
+sys.exit(main(sys.argv[4:]))
+"""
+
+
+@pytest.mark.skipif(
+    not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
+    reason="this PyTorch was built without torch.distributed's gloo",
+)
+@pytest.mark.parametrize(
+    ("where", "rank", "words"),
+    [
+        ("_autocast", 1, "sample {run} -n 9 --batch 2 --steps 2 --out x.npz"),
+        ("_autocast", 0, "evaluate {run} -n 9 --batch 2 --steps 2 --data digits"),
+        ("_bits", 1, "nll {run} -n 9 --batch 2 --data digits"),
+    ],
+)
+def test_a_process_that_dies_while_others_draw_is_a_sentence(
+    run: Path, tmp_path: Path, where: str, rank: int, words: str
+) -> None:
+    """The others wait for it in a collective, and end; what is drawn is kept."""
+    script = tmp_path / "dying.py"
+    script.write_text(DYING)
+    done = subprocess.run(
+        [*TORCHRUN, str(script), where, str(rank), "1", *words.format(run=run).split()],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    said = done.stderr.replace("\r", "\n")
+    assert "minidiff: another process of this run has ended, and with it the run\n" in said
+    ours = said.partition("torch/distributed/elastic")[0]
+    assert "Traceback" not in ours
+    assert (tmp_path / "x.npz").exists() == ("x.npz" in words)
+
+
 def pictures(folder: Path, n: int, size: tuple[int, int], mode: str = "L") -> Path:
     from PIL import Image
 
@@ -580,6 +628,23 @@ def test_an_unwritable_folder(run: Path, capsys: pytest.CaptureFixture[str]) -> 
     blocked = run.parent / "tiny.py" / "x.png"
     assert main(["sample", str(run), "--n", "1", "--steps", "2", "--out", str(blocked)]) == 1
     assert "cannot read or write" in capsys.readouterr().err
+
+
+SETPRIV = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search,-fowner"]
+
+
+def test_a_closed_folder_is_refused_before_any_image_is_drawn(run: Path, tmp_path: Path) -> None:
+    if not shutil.which("setpriv") and not os.geteuid():
+        pytest.skip("root may write everywhere, and there is no setpriv to take that away")
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "closed").chmod(0o555)
+    less = [] if os.geteuid() else [*SETPRIV, "--inh-caps", "-all", "--"]
+    for out in ("closed", "closed/new", "closed/x.png", "closed/x.npz", "closed/x.gif"):
+        command = [sys.executable, "-m", "minidiff", "sample", str(run), "-n", "1", "--out", out]
+        done = subprocess.run([*less, *command], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 1, out
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+        assert "closed" in done.stderr
 
 
 def test_help_has_examples() -> None:

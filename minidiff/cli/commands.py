@@ -31,7 +31,7 @@ from minidiff.engine.checkpoint import (
 )
 from minidiff.engine.config import make_config, read_config, read_overrides
 from minidiff.engine.distributed import World, command, processes, shell
-from minidiff.engine.failures import Failed, add_note, notes
+from minidiff.engine.failures import GONE, Failed, add_note, notes, others_are_gone
 from minidiff.engine.generate import Sampling, draw
 from minidiff.engine.loop import Diverged, Stopped
 from minidiff.engine.loop import train as run_training
@@ -204,7 +204,12 @@ def _shape(model: Denoiser) -> tuple[int, int, int]:
 @contextlib.contextmanager
 def _model(args: Namespace) -> Iterator[tuple[Denoiser, World]]:
     with processes(args.device) as world:
-        yield load_pretrained(args.source, world.device), world
+        try:
+            yield load_pretrained(args.source, world.device), world
+        except RuntimeError as error:
+            if others_are_gone(error, world.size):
+                raise Failed(GONE) from error
+            raise
 
 
 def _data(args: Namespace, model: Denoiser, world: World) -> tuple[Images | Folder, dict[str, Any]]:

@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from minidiff.cli.console import put, tell
-from minidiff.data.files import write_whole
+from minidiff.data.files import check_writable, write_whole
 from minidiff.data.images import from_uint8
 
 ANIMATIONS = (".gif", ".webp")
@@ -73,6 +73,7 @@ class Output:
                 f"{path} holds {len(others)} other files ({min(others)} is one), among which the "
                 f"{n} images would be lost: choose a new folder"
             )
+        check_writable(path / self._name(0))
 
     def _name(self, i: int) -> str:
         return f"{i:06d}.png"

@@ -13,6 +13,7 @@ class Failed(RuntimeError):
     """Something outside of minidiff ended a run; the sentence says what, and what to do."""
 
 
+GONE = "another process of this run has ended, and with it the run"
 MEMORY = r"can't allocate memory|not enough memory|out of memory|Cannot allocate|ALLOC_FAILED"
 SHARED = r"shared memory|unable to write to file </torch|[Bb]us error"
 OTHERS = r"[Cc]onnection (was )?(closed|reset|refused|aborted)|[Bb]roken pipe|NCCL|[Gg]loo|TCPStore"
@@ -44,7 +45,7 @@ def in_words(error: Exception, config: TrainConfig, processes: int = 1) -> str |
         )
         return f"a process that reads the pictures has died ({why})"
     if others_are_gone(error, processes):
-        return "another process of this run has ended, and with it the run"
+        return GONE
     return None
 
 
