@@ -1,11 +1,13 @@
-"""One or several processes train; what test_distributed.py starts by torchrun.
+"""One or several processes train; what test_distributed.py starts.
 
-torchrun --nproc_per_node=2 tests/distributed_run.py MODE FOLDER [STEPS or RANK]
+python tests/distributed_run.py MODE FOLDER [STEPS or RANK]   one, or two by torchrun
+python tests/distributed_run.py MODE FOLDER [STEPS or RANK] forked   two
 """
 
 import os
 import signal
 import sys
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,5 +88,32 @@ def main() -> None:
         train(config, folder, data=data, device="cpu", bar=False)
 
 
+def reported() -> None:
+    """As a process of torchrun, which prints how it fails."""
+    try:
+        main()
+    except Exception:
+        traceback.print_exc()
+        raise
+
+
+def forked() -> None:
+    """What torchrun does, but its two processes need not import PyTorch once more each."""
+    import torch._dynamo  # noqa: F401  (the first optimizer of a process would)
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=2,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        monitor_interval=0.1,
+        start_method="fork",
+    )
+    elastic_launch(config, reported)()
+
+
 if __name__ == "__main__":
-    main()
+    forked() if sys.argv[-1] == "forked" else main()

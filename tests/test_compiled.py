@@ -84,10 +84,14 @@ def test_gradients_that_a_graph_overwrites_are_added_up(
     monkeypatch: pytest.MonkeyPatch, accumulate: int
 ) -> None:
     c = replace(TINY, accumulate=accumulate)
+    marks: list[int] = []  # torch's own mark imports all of its compiler
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: marks.append(1))
     plain = trained(c)
+    assert not marks, "a run that compiles nothing has nothing to mark"
     monkeypatch.setattr(module, "compile_mode", lambda *_: GRAPHS)
     monkeypatch.setattr(module, "compiled", lambda net, mode: LikeAGraph(net))
     graphs = trained(c)
+    assert len(marks) == c.steps * accumulate
     for p, q in zip(plain.weights, graphs.weights, strict=True):
         torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
 

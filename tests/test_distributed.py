@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def _run(processes: int, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    start = TORCHRUN if processes == 2 else [sys.executable]
-    return subprocess.run(
-        [*start, str(SCRIPT), *arguments], capture_output=True, text=True, env=ENV, timeout=240
-    )
+def _run(
+    processes: int, *arguments: str, start: Sequence[str] = (sys.executable,)
+) -> "subprocess.CompletedProcess[str]":
+    forked = ["forked"] if processes == 2 and start[-1] != TORCHRUN[-1] else []
+    command = [*start, str(SCRIPT), *arguments, *forked]
+    return subprocess.run(command, capture_output=True, text=True, env=ENV, timeout=240)
 
 
 def test_two_processes_are_one_with_the_joint_batch(tmp_path: Path) -> None:
@@ -78,7 +80,7 @@ def test_a_process_that_fails_in_parts_says_what_is_lost(tmp_path: Path) -> None
 
 
 def test_what_the_main_process_refuses_ends_all_in_a_sentence(tmp_path: Path) -> None:
-    done = _run(2, "train", str(tmp_path), "4")  # which resumes, and there is no run
+    done = _run(2, "train", str(tmp_path), "4", start=TORCHRUN)  # which resumes, and there is no run
     assert done.returncode != 0
     assert done.stderr.count("CheckpointError: there is no run in") == 1
     assert list(tmp_path.iterdir()) == []

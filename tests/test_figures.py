@@ -8,7 +8,7 @@ Pages of a few lines, opened from file:// in headless Chromium; the built book i
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,13 @@ def body(*names: str) -> str:
     )
 
 
-@pytest.fixture
-def ask(opened: Callable[..., Page]) -> Callable[..., Any]:
-    """The value of an expression in a page that has every figure."""
-    page = opened(body(*live.FIGURES))
-    return lambda words, *given: page.tab.evaluate(f"(given) => {words}", list(given))
+@pytest.fixture(scope="module")
+def ask(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    """The value of an expression in a page that has every figure; expressions leave no trace."""
+    page = Page(browser, tmp_path_factory.mktemp("figures"), body(*live.FIGURES))
+    yield lambda words, *given: page.tab.evaluate(f"(given) => {words}", list(given))
+    page.tab.close()
+    assert page.complaints == []
 
 
 def near(here: Any, there: Tensor, tolerance: float = 1e-9) -> None:

@@ -1,6 +1,7 @@
 """The routes through the book fit the chapters, as do the questions and the page of formulas."""
 
 import re
+from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 QUESTIONS = (ROOT / "book" / "questions.md").read_text(encoding="utf-8")
 ORDER = list(routes.NEEDS)  # in which they can be read
 APPENDICES = {name for name, this in routes.book().items() if not this.number.isdigit()}
+labels = cache(references.labels)  # reads every notebook
 each_course = pytest.mark.parametrize("course", routes.COURSES.values(), ids=routes.COURSES)
 
 
@@ -32,7 +34,7 @@ def test_a_chapter_needs_earlier_ones_only() -> None:
 @pytest.mark.parametrize("name", sorted(set(ORDER) - APPENDICES))
 def test_what_a_chapter_calculates_with_is_among_what_it_needs(name: str) -> None:
     """Equations, theorems and algorithms of earlier chapters; sections are asides."""
-    this, known = routes.book()[name], references.labels()
+    this, known = routes.book()[name], labels()
     notebook = nbformat.read(references.NOTEBOOKS / f"{this.stem}.ipynb", as_version=4)
     used = {
         known[label].stem[3:]
@@ -92,7 +94,7 @@ def test_the_page_shows_all_of_it() -> None:
     assert all(f"<!-- course {name} -->" in page for name in routes.COURSES)
     targets = set(re.findall(r"\]\(#([\w-]+)\)", shown))
     exercises = {target for target in targets if target.startswith("ex-")}
-    assert exercises <= set(references.labels())
+    assert exercises <= set(labels())
     assert targets - exercises <= set(re.findall(r"^\(([\w-]+)\)=$", QUESTIONS, flags=re.M))
 
 
@@ -141,7 +143,7 @@ def test_questions_are_counted_and_each_has_a_kind_an_answer_and_a_place() -> No
     assert [int(number) for number, _, _ in found] == list(range(1, len(found) + 1))
     assert f"A bank of {len(found)} questions" in QUESTIONS
     assert QUESTIONS.count("{dropdown}") == len(found) >= 60
-    known = references.labels()
+    known = labels()
     for number, title, body in found:
         assert re.search(r"\*\((recall|derive|transfer)\)\*$", title), number
         answer, _, place = body.partition("\nSee ")

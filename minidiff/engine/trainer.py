@@ -120,8 +120,8 @@ class Trainer:
 
         # Gradient: that of the mean of w * loss over the batch, in one part or more.
         for part in range(c.accumulate):
-            # What a CUDA graph wrote before is done with.
-            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+            if self.mode:  # what a CUDA graph wrote before is done with
+                torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
             x0, labels = next(batches)
             t, w = self.times.sample(len(x0), device=x0.device, generator=self.generator)
             cond = {"labels": labels} if self.labelled else {}
