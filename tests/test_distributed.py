@@ -80,7 +80,7 @@ def test_a_process_that_fails_in_parts_says_what_is_lost(tmp_path: Path) -> None
 
 
 def test_what_the_main_process_refuses_ends_all_in_a_sentence(tmp_path: Path) -> None:
-    done = _run(2, "train", str(tmp_path), "4", start=TORCHRUN)  # which resumes, and there is no run
+    done = _run(2, "train", str(tmp_path), "4", start=TORCHRUN)  # resumes what is not
     assert done.returncode != 0
     assert done.stderr.count("CheckpointError: there is no run in") == 1
     assert list(tmp_path.iterdir()) == []
