@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -23,10 +22,10 @@ pytestmark = pytest.mark.skipif(
 
 
 def _run(
-    processes: int, *arguments: str, start: Sequence[str] = (sys.executable,)
+    processes: int, *arguments: str, forked: bool = False
 ) -> "subprocess.CompletedProcess[str]":
-    forked = ["forked"] if processes == 2 and start[-1] != TORCHRUN[-1] else []
-    command = [*start, str(SCRIPT), *arguments, *forked]
+    start = TORCHRUN if processes == 2 and not forked else [sys.executable]
+    command = [*start, str(SCRIPT), *arguments, *(["forked"] if forked else [])]
     return subprocess.run(command, capture_output=True, text=True, env=ENV, timeout=240)
 
 
@@ -63,7 +62,7 @@ def test_resume_with_another_number_of_processes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_process_ends_the_job_and_loses_nothing(tmp_path: Path, rank: int) -> None:
     """The other one saves what both have done, be it the main one or not, and does not hang."""
-    done = _run(2, "die", str(tmp_path), str(rank))
+    done = _run(2, "die", str(tmp_path), str(rank), forked=True)
     assert done.returncode != 0
     assert "SIGKILL" in done.stderr or "Signal 9" in done.stderr
     assert "another process of this run has ended, and with it the run" in done.stderr
@@ -80,7 +79,7 @@ def test_a_process_that_fails_in_parts_says_what_is_lost(tmp_path: Path) -> None
 
 
 def test_what_the_main_process_refuses_ends_all_in_a_sentence(tmp_path: Path) -> None:
-    done = _run(2, "train", str(tmp_path), "4", start=TORCHRUN)  # resumes what is not
+    done = _run(2, "train", str(tmp_path), "4")  # which resumes, and there is no run
     assert done.returncode != 0
     assert done.stderr.count("CheckpointError: there is no run in") == 1
     assert list(tmp_path.iterdir()) == []
