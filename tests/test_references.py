@@ -47,6 +47,13 @@ def test_numbers_and_references_are_filled_in_and_stay() -> None:
     assert not tool.update(notebook, "03_elbo", known)
 
 
+def test_a_check_that_needs_several_lines_is_numbered_too() -> None:
+    notebook = made(*CHAPTER)
+    notebook.cells[-1].source = 'md.book.check(\n    "?", tests, f\n)'
+    tool.update(notebook, "03_elbo", tool.numbered(notebook, "03_elbo"))
+    assert notebook.cells[-1].source == 'md.book.check(\n    "3.1", tests, f\n)'
+
+
 def test_a_reference_to_another_chapter_opens_it() -> None:
     known = {"eq-a": tool.Label("90_gaussian_identities", "(A.1)")}
     assert (

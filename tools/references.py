@@ -64,7 +64,7 @@ TAG = re.compile(r"\s*\\tag\{[^}]*\}")
 TEXT = r"\[((?:[^\[\]]|\[[^\[\]]*\])*)\]"
 LINK = re.compile(rf"{TEXT}\(([\w.]*)#({NAME})\)")
 CITATION = re.compile(rf"{TEXT}\((cite:[\w-]+|https?://[^\s()]*(?:\([^\s()]*\)[^\s()]*)*)\)")
-CHECK = re.compile(r'(md\.book\.check\()"[^"]*"')
+CHECK = re.compile(r'(md\.book\.check\(\s*)"[^"]*"')
 DRAWS = re.compile(rf"\A# @title Figure{NUMBER}$", flags=re.M)
 CODE = re.compile(r"^ *(`{3,}).*?^ *\1`*$|(?<!`)(`+)(?!`).+?(?<!`)\2(?!`)", flags=re.M | re.S)
 RAW = {  # what plain viewers show as it is written
