@@ -272,6 +272,18 @@ def test_every_figure_is_listed_on_the_page_of_figures() -> None:
     assert set(re.findall(r"#live-([a-z]+)", page)) == set(live.FIGURES)
 
 
+@pytest.mark.parametrize("name", live.FIGURES)
+def test_the_chapters_of_a_figure_are_named_beside_its_link(name: str) -> None:
+    page = (ROOT / "book" / "play.md").read_text()
+    (said,) = re.findall(rf"^\| .*#live-{name}\).*\|(.*)\|$", page, flags=re.M)
+    places = [place for place, figure in live.PLACES.items() if figure == name]
+    marks = [f'<a id="{place}"></a>' for place in places] + ["## And then"] * ("and-then" in places)
+    found = {
+        int(stem[:2]) for stem, text in notebooks().items() if any(mark in text for mark in marks)
+    }
+    assert set(map(int, re.findall(r"\d+", said))) == found
+
+
 def test_a_file_of_figures_is_short() -> None:
     files = {file for files in live.FIGURES.values() for file in files} - {"unet.js"}
     for file in files:

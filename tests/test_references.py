@@ -1,5 +1,7 @@
 """The tool that numbers the book's equations, figures and exercises."""
 
+import re
+
 import nbformat
 import pytest
 import references as tool
@@ -114,3 +116,55 @@ def test_names_are_letters_and_not_latex() -> None:
     papers = tool.papers()
     assert papers["hyvarinen2005estimation"].who == "Hyvärinen"
     assert [p.who for p in papers.values() if set(p.who) & set('\\{}"~')] == []
+
+
+# "chapter 7", "7", "Exercise 7.2" or "(7.2)" as the words of a link, and where it leads
+LINK = re.compile(
+    r"\[(?P<words>[^\]]*)\]\(\S*?(?P<file>\d\d)_\w+[^)\s]*\)"
+    r"|\{doc\}`(?P<title>[^`<]*)<\S*?(?P<page>\d\d)_\w+>`"
+)
+SAID = re.compile(r"\b[Cc]hapter (\w+)|^\(?(?:[A-Z][a-z]+ )?(\d+|[A-C])(?:\.\d+\)?)?$")
+
+
+def wrong_numbers(text: str) -> list[str]:
+    """Links whose words name another chapter than the one that they open."""
+    wrong = []
+    for link in LINK.finditer(text):
+        number = int(link["file"] or link["page"])
+        name = str(number) if number < tool.APPENDIX else "ABC"[number - tool.APPENDIX]
+        said = SAID.search((link["words"] or link["title"] or "").strip())
+        if said and (said[1] or said[2]) != name:
+            wrong.append(link[0])
+    return wrong
+
+
+def texts() -> dict[str, str]:
+    """What readers see of each page and notebook."""
+    pages = [*tool.ROOT.glob("*.md"), *tool.ROOT.glob("book/*.md")]
+    shown = {path.name: path.read_text(encoding="utf-8") for path in pages}
+    for path in sorted(tool.NOTEBOOKS.glob("*.ipynb")):
+        cells = nbformat.read(path, as_version=4).cells
+        shown[path.name] = "\n\n".join(c.source for c in cells if c.cell_type == "markdown")
+    return shown
+
+
+def test_a_link_that_names_a_chapter_opens_it() -> None:
+    found = texts()
+    assert sum(len(LINK.findall(text)) for text in found.values()) > 200
+    assert {name: wrong for name, text in found.items() if (wrong := wrong_numbers(text))} == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("[chapter 7](notebooks/07_training_sampling)", True),
+        ("[Chapter 6](../book/notebooks/07_training_sampling.md)", False),
+        ("| [5](notebooks/06_unet) |", False),
+        ("[(4.8)](05_score.ipynb#eq-x)", False),
+        ("[Exercise A.2](90_gaussian_identities.ipynb#ex-90-kl)", True),
+        ("{doc}`see chapter 14 </notebooks/15_ode>`", False),
+        ("[two steps](13_ddim.ipynb#sec-ddim-step)", True),
+    ],
+)
+def test_a_wrong_number_beside_a_link_is_found(text: str, right: bool) -> None:
+    assert (wrong_numbers(text) == []) == right

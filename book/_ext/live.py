@@ -78,6 +78,14 @@ def needed(body: str) -> list[str]:
     return list(dict.fromkeys(file for name in names for file in FIGURES[name]))
 
 
+def name_places(app: Any, doctree: Any) -> None:
+    """Let other pages link to the figures of this one, which stand in no source."""
+    slugs = app.env.metadata[app.env.docname].setdefault("myst_slugs", {})
+    for place, figure in PLACES.items():
+        if place in doctree.ids:
+            slugs[f"live-{figure}"] = (0, f"live-{figure}", figure)
+
+
 def add_scripts(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     """Sphinx calls this for every page before it is written."""
     context["body"] = body = placed(context.get("body") or "")
@@ -98,6 +106,7 @@ def write_weights(app: Any, exception: Exception | None) -> None:
 
 def setup(app: Any) -> dict[str, bool]:
     """Sphinx calls this."""
+    app.connect("doctree-read", name_places)
     app.connect("html-page-context", add_scripts)
     app.connect("build-finished", write_weights)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
