@@ -368,7 +368,7 @@ def find(browser, address: str):
 def test_a_search_leads_to_the_section(kind: str, first: int, three: int, find) -> None:
     """30 questions of an examination, and 80 of the few words that learners type.
 
-    The last 20 were written after the ranking, by someone who had not read it: it is not fitted to them.
+    The last 20 were written after the ranking by someone who had not read it.
     """
     rows = SEARCHES[kind]
     hits = {
