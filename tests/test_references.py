@@ -130,8 +130,7 @@ def wrong_numbers(text: str) -> list[str]:
     """Links whose words name another chapter than the one that they open."""
     wrong = []
     for link in LINK.finditer(text):
-        number = int(link["file"] or link["page"])
-        name = str(number) if number < tool.APPENDIX else "ABC"[number - tool.APPENDIX]
+        name = tool.chapter(link["file"] or link["page"])
         said = SAID.search((link["words"] or link["title"] or "").strip())
         if said and (said[1] or said[2]) != name:
             wrong.append(link[0])

@@ -410,7 +410,8 @@ def test_excerpts_are_sentences(visit) -> None:
     assert not [text for text in shown if ESCAPED_TEX.search(text)]
     broken = [text for text in shown if text and not re.search(r"[.:;!?)…”]$|…", text)]
     assert len(broken) <= len(shown) // 5, broken  # a row of a table ends as it likes
-    tab.locator("article form.bd-search input").fill("Langevin dynamics")  # as one types
+    field = tab.locator(".bd-search-container form.bd-search input")
+    field.fill("Langevin dynamics")  # as one types
     first = tab.locator("#search-results li a").first
     assert "Langevin" in first.inner_text()
     first.click()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +16,9 @@ from typing import Any
 
 from docutils import nodes
 from sphinx import addnodes
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+import references
 
 SIGNS = {
     **{"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "eta": "η"},
@@ -80,6 +84,9 @@ def flat(node: Any) -> str:
     named = isinstance(node, addnodes.pending_xref) and node["refdomain"] == "std"
     if named and not node["refexplicit"]:  # it takes the words of a title, which are not known yet
         return ""
+    if isinstance(node, addnodes.pending_xref) and node["refdomain"] == "cite":
+        paper = references.papers()[node["reftarget"]]
+        return paper.textual if node["reftype"] == "t" else paper.parenthetical
     if isinstance(node, (nodes.math, nodes.math_block)):
         return readable(node.astext())
     if isinstance(node, QUIET):
