@@ -302,7 +302,7 @@ FITS = """() => {
   const wide = pre => pre.scrollWidth > pre.clientWidth + 1;
   return {
     formulas: shown.length,
-    cut: shown.filter(m => !m.hasAttribute("display"))
+    cut: shown.filter(m => !m.hasAttribute("display") && !m.closest("table")) // a table scrolls
       .filter(m => right(m.querySelector("mjx-math")) > edge(m) + 1).map(name),
     scroll: shown.filter(m => m.hasAttribute("display"))
       .filter(m => wide(m) || wide(m.parentElement)).map(name),
