@@ -45,9 +45,9 @@ notebooks: $(INSTALLED)
 
 # The pictures of README.md and of the first page, drawn by the shipped weights.
 pictures: $(INSTALLED)
-	$(BIN)/python -m minidiff sample creatures16 --n 32 --steps 50 --scale 4 --out book/images/creatures.png
+	$(BIN)/python -m minidiff sample creatures16 --n 36 --steps 50 --scale 4 \
+		--out book/images/creatures.png
 	$(BIN)/python -m minidiff sample digits --n 64 --steps 50 --scale 4 --out book/images/digits.png
-	$(BIN)/python -m minidiff sample digits --n 36 --steps 50 --scale 8 --out book/images/digits.webp
 	$(BIN)/python -m minidiff sample cifar10 --n 16 --sampler dpm++ --spacing logsnr --steps 12 \
 		--scale 3 --out book/images/cifar10.png
 
