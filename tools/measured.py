@@ -66,8 +66,10 @@ def code(stem: str) -> str:
 
 
 def readers(name: str) -> list[str]:
-    """The chapters that read it."""
-    return [s for _, s, _ in chapters() if "md.results(" in code(s) and f'"{name}"' in code(s)]
+    """The chapters that read it (and don't only load the network that it is of)."""
+    weights = f'load_pretrained("{name}"'
+    texts = {s: code(s).replace(weights, "") for _, s, _ in chapters()}
+    return [s for s, text in texts.items() if "md.results(" in text and f'"{name}"' in text]
 
 
 def entry(name: str) -> str:
