@@ -165,7 +165,7 @@ def test_every_flipped_byte_is_noticed(saved: tuple[Path, Denoiser], tmp_path: P
 def test_a_file_cut_short_is_refused(saved: tuple[Path, Denoiser], share: float) -> None:
     path, _ = saved
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    with pytest.raises(CheckpointError, match="damaged"):
+    with pytest.raises(CheckpointError, match="damaged|is empty"):
         load_pretrained(path)
 
 

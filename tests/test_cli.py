@@ -909,6 +909,7 @@ def test_no_name_writes_a_line_of_its_own(
         ), (command, shown)
 
 
+@pytest.mark.filterwarnings("ignore")  # one that holds such a name cannot be passed on by xdist
 def test_the_command_to_go_on_with_reaches_any_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
