@@ -30,8 +30,9 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CU
     ("device", "processes", "changes", "mode"),
     [
         (GPU, 1, {"compile": "auto"}, GRAPHS),
-        (GPU, 4, {"compile": "auto"}, GRAPHS),
+        (GPU, 4, {"compile": "auto"}, "default"),
         (GPU, 4, {"compile": "auto", "fsdp": True}, "default"),
+        (GPU, 4, {"compile": GRAPHS}, GRAPHS),
         (CPU, 1, {"compile": "auto"}, ""),
         (CPU, 1, {"compile": "default"}, "default"),
         (GPU, 1, {"compile": ""}, ""),

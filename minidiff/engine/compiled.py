@@ -1,8 +1,8 @@
 """Chapter 17: torch.compile, and CUDA graphs where the host would be slower than the GPU.
 
-A training step of the CIFAR-10 network is some 2,000 kernels. To start them one by one takes the
-host about as long as the GPU needs for 500 images, so that smaller batches wait for the host. CUDA
-graphs record the kernels once and start them all together (`results/train_h200.json` has both).
+A training step of the CIFAR-10 network is more than a thousand kernels. To start them one by one
+takes the host longer than the GPU needs for 256 images (`results/modes_gpu.json`), so that smaller
+batches wait for the host. CUDA graphs record the kernels once and start them all together.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ GRAPHS = "reduce-overhead"  # what torch.compile calls them
 def compile_mode(config: TrainConfig, world: World) -> str:
     """The mode of torch.compile for this run, "" for none; what "auto" means here.
 
-    On a GPU CUDA graphs, except under FSDP2, which gathers weights between the kernels; on a CPU
-    nothing, since compiling would last longer than the runs that a CPU is good for.
+    On one GPU CUDA graphs; on several, where graphs were not tried, the kernels one by one; on a
+    CPU nothing.
 
     >>> compile_mode(TrainConfig(compile="auto"), World(0, 1, torch.device("cpu")))
     ''
@@ -31,7 +31,7 @@ def compile_mode(config: TrainConfig, world: World) -> str:
         return config.compile
     if world.device.type != "cuda":
         return ""
-    return "default" if config.fsdp else GRAPHS
+    return GRAPHS if world.size == 1 else "default"
 
 
 def compiled(net: nn.Module, mode: str) -> Any:

@@ -278,8 +278,8 @@ class Upsample(nn.Module):
 def channels_last_twice(x: Tensor) -> Tensor:
     """Every pixel twice in both directions, as a view that is copied once into channels-last.
 
-    Its gradient is a sum of four; the compiler makes that of `F.interpolate` a scatter, which takes
-    several times as long on a GPU. On a processor F.interpolate is the faster one.
+    Its gradient is a sum of four, while the compiler makes that of `F.interpolate` a scatter. Where
+    nothing is compiled, F.interpolate has kernels of its own.
     """
     B, C, H, W = x.shape
     view = x.permute(0, 2, 3, 1)[:, :, None, :, None].expand(B, H, 2, W, 2, C)
