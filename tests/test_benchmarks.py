@@ -52,6 +52,18 @@ def test_results_have_names() -> None:
         md.results("imagenet")
 
 
+def test_results_that_are_named_are_there() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    ours = [p for p in listed.stdout.split("\0") if p.endswith((".py", ".md", ".ipynb", ".yml"))]
+    named = {
+        (stem, path)
+        for path in ours
+        for stem in re.findall(r"\bresults/(\w+)\.json", (ROOT / path).read_text("utf-8"))
+    }
+    assert named
+    assert {(stem, path) for stem, path in named if stem not in md.results()} == set()
+
+
 @pytest.mark.parametrize("name", md.results())
 def test_every_result_says_how_it_is_made_and_can_be_made_so(name: str) -> None:
     stored = md.results(name)
