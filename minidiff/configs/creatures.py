@@ -1,11 +1,12 @@
-"""Creatures, 32x32, with seven labels each: 3.7 million parameters, four minutes of a large GPU.
+"""Creatures, 32x32, with seven labels each: 3.7 million parameters, minutes of a large GPU.
 
 python -m minidiff train creatures --out runs/creatures
 
 Three labels in ten are left out, an image's all, some or none of them: one network draws what is
 asked for and decides the rest, and can be guided. The learning rate falls to 0 at the last step:
 give --steps what the time at hand allows. --max_seconds ends a run that takes longer, at the rate
-that it has reached by then; the average of the weights smooths what a higher rate leaves.
+that it has reached by then; the average of the weights smooths what a higher rate leaves. Only its
+first 600 steps were tried so far; no weights of this size come with the book.
 """
 
 data = "creatures"

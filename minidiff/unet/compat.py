@@ -166,9 +166,9 @@ def load_folder(
     The network and its scheduler may lie in the folder itself or in unet/ and scheduler/, as their
     pipelines write them; the weights in one .safetensors or .bin file, or in parts that an index
     names. Half-precision weights become `dtype`. The scheduler's class and settings say what the
-    model is (`denoiser_options`); how to walk, the sampler says. Without a
-    scheduler they are DDPM's, with a warning: linear, T = 1000, fixed large variance.
-    null_class as in `unet_from_diffusers`.
+    model is (`denoiser_options`); how to walk, the sampler says. Without a scheduler they are
+    DDPM's, with a warning: linear, T = 1000, fixed large variance. null_class as in
+    `unet_from_diffusers`.
 
     ValueError: a pipeline with more than these two parts (latents, text), a process that is not
     variance-preserving, a setting that minidiff does not have, a damaged file.
