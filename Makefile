@@ -20,7 +20,8 @@ book: $(INSTALLED)
 	@$(BIN)/python tools/doctor.py
 	$(BIN)/jupyter-book build book/ $(BOOKOPTS)
 
-# What to run after every change: lint, types, and the tests of the mathematics, in about a minute.
+# What to run after every change: lint, types, the rules of the notebooks, and the tests of the
+# mathematics, in about a minute.
 check: lint
 	$(BIN)/pytest -q -n 2 $(MATHEMATICS)
 
@@ -29,6 +30,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python tools/notebooks.py check
 
 test: lint
 	$(BIN)/pytest -n 2 --cov --cov-report=term
