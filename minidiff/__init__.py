@@ -33,7 +33,7 @@ from minidiff.likelihood import Likelihood, dequantize, log_likelihood
 from minidiff.losses import loss_gamma, loss_hybrid, loss_score, loss_simple, loss_vlb
 from minidiff.measured import results
 from minidiff.objective import gamma, j_term
-from minidiff.ode import decode, encode, predict_at, solve, solve_adaptive, velocity
+from minidiff.ode import Churn, decode, encode, predict_at, solve, solve_adaptive, velocity
 from minidiff.parameterize import convert, from_x0, to_x0_eps
 from minidiff.process import (
     Gaussian,
@@ -49,7 +49,13 @@ from minidiff.process import (
 from minidiff.samplers import Step, ancestral, ddim, interpolate, lerp, slerp
 from minidiff.schedule import Schedule
 from minidiff.spacing import tau, tau_at
-from minidiff.timesteps import BoundTimes, LossAwareTimes, StratifiedTimes, UniformTimes
+from minidiff.timesteps import (
+    BoundTimes,
+    LogNormalTimes,
+    LossAwareTimes,
+    StratifiedTimes,
+    UniformTimes,
+)
 from minidiff.unet.config import UNetConfig
 from minidiff.unet.network import UNet
 from minidiff.weighting import weights_min_snr, weights_p2, weights_vlb
@@ -59,10 +65,12 @@ __version__ = "0.2.0"
 __all__ = [
     "EMA",
     "BoundTimes",
+    "Churn",
     "Denoiser",
     "Elbo",
     "Gaussian",
     "Likelihood",
+    "LogNormalTimes",
     "LossAwareTimes",
     "Prediction",
     "Schedule",

@@ -13,7 +13,8 @@ from typing import SupportsIndex
 import torch
 from torch import Tensor
 
-from minidiff.schedule import Index, Schedule, beta_tilde_of
+from minidiff.schedule import Index, Schedule
+from minidiff.variances import beta_tilde_of
 
 _CPU = torch.device("cpu")
 _WHY_NOT_0 = {
@@ -111,9 +112,9 @@ def check_step(schedule: Schedule, t: float, s: float, eta: float = 0.0) -> None
 
 
 def check_whole(t: Index) -> None:
-    """A step of the chain: the bound has a term for each whole t, and none between."""
+    """A step of the chain: the bound has a term, and a table a weight, for each whole t alone."""
     if isinstance(t, float) or (isinstance(t, Tensor) and t.is_floating_point()):
-        raise ValueError(f"t must be a whole number: the bound has one term for each step; got {t}")
+        raise ValueError(f"t must be whole: there is one term or weight for each step; got {t}")
 
 
 def _not_below(s: Index, t: Index) -> ValueError:

@@ -5,6 +5,8 @@ As in `minidiff.checks`, only what lies on the CPU is looked at.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +17,14 @@ def check_clip(clip: object) -> None:
     """Whether x0 is clamped, or by which function it is replaced."""
     if not isinstance(clip, bool) and not callable(clip):
         raise ValueError(f"clip must be True, False or a function (x0, t) -> x0, got {clip!r}")
+
+
+def check_sigma_data(sigma_data: float) -> None:
+    """The unit of the data is a number above 0."""
+    if not 0 < sigma_data < math.inf:
+        raise ValueError(
+            f"sigma_data must be above 0, the standard deviation of the data, got {sigma_data}"
+        )
 
 
 def check_clock(clock: object, schedule: Schedule) -> None:

@@ -15,10 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from minidiff.checks import admit, levels, one_of
-from minidiff.checks_networks import check_answer, check_clip, check_clock, check_device
-from minidiff.parameterize import KINDS, alpha_bars, from_x0, pair
+from minidiff.checks_networks import (
+    check_answer,
+    check_clip,
+    check_clock,
+    check_device,
+    check_sigma_data,
+)
+from minidiff.parameterize import KINDS, alpha_bars, pair, shown, target
 from minidiff.process import Gaussian, cast, mu_tilde
-from minidiff.schedule import Index, Schedule, beta_of, beta_tilde_of
+from minidiff.schedule import Index, Schedule
+from minidiff.variances import beta_of, beta_tilde_of
 
 Variance = Literal["small", "large", "learned", "diagonal"]
 VARIANCES: tuple[str, ...] = get_args(Variance)
@@ -31,7 +38,7 @@ class Prediction(NamedTuple):
 
     x0: Tensor
     eps: Tensor
-    raw: Tensor  # the network's own prediction (eps, x0, v, mu or score), before clipping
+    raw: Tensor  # the network's own prediction (eps, x0, v, u, mu or score), before clipping
     values: Tensor | None = None  # the learned-variance channels, None for a fixed variance
 
 
@@ -40,7 +47,8 @@ class Denoiser(nn.Module):
 
     net: called as net(x, t - 1, **cond) with a (B,) tensor of t - 1 in 0..T-1; returns the shape
         of x, or twice its channels (dimension 1) for a learned variance.
-    predict: what the network outputs: "eps", "x0", "v", "mu" or "score".
+    predict: what the network outputs: "eps", "x0", "v", "mu", "score", or "u", the velocity of
+        flow matching, for which it is shown the straight line's x_t/(sqrt(a) + sqrt(1-a)).
     variance: of p_theta(x_s | x_t):
         "small"    beta_tilde, right if the data were one point (Ho et al. 2020, section 3.2);
         "large"    beta, right if the data were N(0, I);
@@ -49,6 +57,10 @@ class Denoiser(nn.Module):
     clip: what is done to x0, and eps derived again from it, so that the pair stays consistent. True
         clamps to [-1, 1], False does nothing, and a function (x0, t) -> x0 is an x0 hook, such as
         `dynamic_threshold`. Samplers and calls may have their own.
+    sigma_data: the data's standard deviation, which is the unit of the network: it is shown
+        x_t/sqrt(sigma_data^2 a + 1-a), of variance 1, and predicts what is meant of x_0/sigma_data.
+        With predict="v" that is EDM's preconditioning: x_0 = c_skip x_bar - c_out v, with the
+        c_in, c_skip and c_out of Karras et al. 2022, table 1, whose F is -v.
 
     The first step of generation (t = 1, s = 0) uses beta_tilde_2 for "small" and "large", because
     beta_tilde_1 is 0: "to get a better decoder log likelihood" (Ho et al.'s code).
@@ -68,6 +80,7 @@ class Denoiser(nn.Module):
         predict: str = "eps",
         variance: str = "small",
         clip: Clip = True,
+        sigma_data: float = 1.0,
     ) -> None:
         super().__init__()
         one_of("predict", predict, KINDS)
@@ -77,19 +90,21 @@ class Denoiser(nn.Module):
         self.predict = predict
         self.variance = variance
         self.clip = clip
+        self.sigma_data = sigma_data
         check_clip(clip)
+        check_sigma_data(sigma_data)
         check_clock(self.clock, schedule)
 
     def forward(self, xt: Tensor, t: Index, *, clip: Clip | None = None, **cond: Any) -> Prediction:
         """The network's estimate of x_0 and eps at x_t. t: int or (B,), in 1..T."""
         prediction, values = self.ask(xt, t, **cond)
-        a, a_prev = alpha_bars(self.schedule, xt, t, self.predict)
-        x0, eps = pair(self.predict, prediction, xt, a, a_prev)
+        x0, eps = self.read(prediction, xt, t)
         clip = self.clip if clip is None else clip
         check_clip(clip)
         if clip is not False:
             clipped = clip(x0, t) if callable(clip) else x0.clamp(-1, 1)
             admit(x0=x0, clip=clipped)
+            a = self.schedule.at(t, xt)
             # eps + sqrt(a)/sqrt(1-a) (x0 - clipped): exactly the raw eps where nothing was clipped
             eps = cast(eps + (a / (1 - a)).sqrt() * (x0 - clipped), xt)
             x0 = cast(clipped, xt)
@@ -103,12 +118,21 @@ class Denoiser(nn.Module):
         admit({"t": t}, 1, self.schedule.T, xt=xt)
         check_device(self, xt)
         self._warn_of_dropout(guessing=cond.get("x_self", xt) is None)
-        out = self.net(xt, from_zero(t, xt), **cond)
+        seen = xt
+        if self.predict == "u" or self.sigma_data != 1:
+            x, a, _ = self._in_units(xt, t)
+            seen = shown(self.predict, x, a)
+        out = self.net(seen, from_zero(t, xt), **cond)
         check_answer(out, xt, self.variance, parts=2 if self.learns_variance else 1)
         if not self.learns_variance:
             return out.to(xt.dtype), None
         prediction, values = out.to(xt.dtype).chunk(2, dim=1)
         return prediction, values
+
+    def read(self, prediction: Tensor, xt: Tensor, t: Index) -> tuple[Tensor, Tensor]:
+        """The pair (x0, eps) that the network's words mean at x_t, nothing clipped."""
+        x0, eps = pair(self.predict, prediction, *self._in_units(xt, t))
+        return self.sigma_data * x0, eps
 
     def reverse(
         self,
@@ -152,11 +176,26 @@ class Denoiser(nn.Module):
 
     def target(self, x0: Tensor, xt: Tensor, t: Index) -> Tensor:
         """What the network should have predicted at x_t, had it known x_0."""
-        return from_x0(self.schedule, self.predict, x0, xt, t)
+        return target(self.predict, x0 / self.sigma_data, *self._in_units(xt, t))
+
+    def _in_units(self, xt: Tensor, t: Index) -> tuple[Tensor, Tensor, Tensor]:
+        """(x_t, alpha_bar_t, alpha_bar_{t-1}) of x_0/sigma_data, with the same eps."""
+        a, a_prev = alpha_bars(self.schedule, xt, t, self.predict)
+        if self.sigma_data == 1:
+            return xt, a, a_prev
+        d = self.sigma_data**2  # x_t = r (sqrt(d a)/r x_0' + sqrt(1-a)/r eps) with r^2 as here:
+        total, total_prev = d * a + 1 - a, d * a_prev + 1 - a_prev
+        return cast(xt / total.sqrt(), xt), d * a / total, d * a_prev / total_prev
 
     __call__: Callable[..., Prediction]  # nn.Module types the call as Any
 
     # ------------------------------------------------------------------ facts about the network
+
+    @property
+    def conventions(self) -> dict[str, Any]:
+        """All that a Denoiser is told beside its network and its schedule, by name."""
+        names = ("predict", "variance", "clip", "sigma_data")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def network(self) -> Any:

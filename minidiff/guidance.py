@@ -12,7 +12,6 @@ from torch import Tensor
 from minidiff.checks import check_share
 from minidiff.checks_networks import check_labels, check_logits, check_null
 from minidiff.denoiser import Classes, Denoiser, from_zero
-from minidiff.parameterize import from_x0
 from minidiff.schedule import Index
 
 
@@ -89,7 +88,7 @@ class Guided(Denoiser):
     def __init__(
         self, model: Denoiser, labels: Tensor, w: float = 0.0, null: Classes | None = None
     ) -> None:
-        super().__init__(model.net, model.schedule, model.predict, model.variance, model.clip)
+        super().__init__(model.net, model.schedule, **model.conventions)
         self.labels = torch.as_tensor(labels)  # a list does, too
         self.w = w
         self.null = model.null_label if null is None else null
@@ -119,7 +118,7 @@ class ByClassifier(Denoiser):
     def __init__(
         self, model: Denoiser, classifier: Callable[..., Tensor], labels: Tensor, w: float = 1.0
     ) -> None:
-        super().__init__(model.net, model.schedule, model.predict, model.variance, model.clip)
+        super().__init__(model.net, model.schedule, **model.conventions)
         self.model = model
         self.classifier = classifier
         self.labels = labels
@@ -132,7 +131,7 @@ class ByClassifier(Denoiser):
         a = self.schedule.at(t, xt)
         shift = self.w * (1 - a) / a.sqrt() * self.uphill(xt, t)
         # A prediction is linear in (x_t, x0): the shift alone, at x_t = 0, is what it adds.
-        return out + from_x0(self.schedule, self.predict, shift, torch.zeros_like(shift), t), values
+        return out + self.target(shift, torch.zeros_like(shift), t), values
 
     def uphill(self, xt: Tensor, t: Index) -> Tensor:
         """grad log p(y | x_t) with respect to x_t, (B, …)."""

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from minidiff.bound import vlb_term
-from minidiff.checks import admit
+from minidiff.checks import admit, check_whole
 from minidiff.checks_networks import check_learned
 from minidiff.denoiser import Denoiser, Prediction
-from minidiff.parameterize import convert
 from minidiff.process import cast, diffuse, randn
 from minidiff.schedule import Schedule
 
@@ -32,7 +31,9 @@ def loss_simple(
     """L_simple = || eps - eps_theta(x_t, t) ||^2, averaged over dimensions.
 
     Ho et al. 2020, eq. (14), algorithm 1. For another parameterization the same in its own target
-    (x_0, v, mu or score). With a learned variance this trains the mean alone.
+    (x_0, v, u, mu or score): with u it is flow matching's loss (Lipman et al. 2023), with v and
+    sigma_data that of EDM's F (Karras et al. 2022, eq. (8)). With a learned variance this trains
+    the mean alone.
 
     >>> model = Denoiser(lambda x, t: torch.zeros_like(x), Schedule.linear(1000))
     >>> loss = loss_simple(model, torch.zeros(4096, 2), torch.full((4096,), 7))
@@ -63,6 +64,8 @@ def loss_gamma(
     >>> loss_gamma(model, torch.zeros(2, 3), torch.tensor([1, 2]), torch.zeros(1001)).tolist()
     [0.0, 0.0]
     """
+    if weights is not None:
+        check_whole(t)
     xt, eps = _noised(model.schedule, x0, t, generator)
     error = (eps - _eps(model, xt, t, cond)) ** 2
     loss = error.flatten(1).mean(1)
@@ -151,7 +154,7 @@ def _noised(
 
 def _eps(model: Denoiser, xt: Tensor, t: Tensor, cond: dict[str, Any]) -> Tensor:
     raw, _ = model.ask(xt, t, **_with_x_self(model, xt, t, cond))
-    return convert(model.schedule, raw, xt, t, model.predict, "eps")
+    return model.read(raw, xt, t)[1]
 
 
 def _with_x_self(model: Denoiser, xt: Tensor, t: Tensor, cond: dict[str, Any]) -> dict[str, Any]:

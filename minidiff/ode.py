@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from minidiff.checks import admit, check_finite, check_tau, one_of
 from minidiff.denoiser import Clip, Denoiser, Prediction
-from minidiff.process import cast
+from minidiff.process import cast, randn
 from minidiff.samplers import Step
 from minidiff.spacing import tau
 
@@ -89,6 +90,35 @@ def _rk4(f: Field, x: Tensor, a: float, b: float) -> Tensor:
 _ONE_STEP = {"euler": _euler, "heun": _heun, "rk4": _rk4}
 
 
+@dataclass(frozen=True)
+class Churn:
+    """Before each step of `solve` noise is put in, up to a level a little higher, (1 + g) sigma.
+
+    Karras et al. 2022, algorithm 2, for N steps: g = min(amount/N, sqrt(2) - 1) where
+    low <= sigma <= high, else 0; never beyond the schedule's last level. noise: the standard
+    deviation of what is put in, a little above 1 where a network takes too much away. In their
+    letters S_churn, S_tmin, S_tmax, S_noise.
+
+    >>> Churn(40).raised(1.0, steps=100, most=80.0)
+    1.4
+    """
+
+    amount: float
+    low: float = 0.0
+    high: float = math.inf
+    noise: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (self.amount >= 0 and self.noise >= 0 and self.low <= self.high):
+            raise ValueError(f"churn needs amount >= 0, noise >= 0 and low <= high, got {self}")
+
+    def raised(self, sigma: float, steps: int, most: float) -> float:
+        """The level from which a step is taken in place of sigma."""
+        if not self.low <= sigma <= self.high:
+            return sigma
+        return max(sigma, min(sigma * (1 + min(self.amount / steps, math.sqrt(2) - 1)), most))
+
+
 def solve(
     model: Denoiser,
     x_T: Tensor,
@@ -97,6 +127,8 @@ def solve(
     *,
     end: float = 0,
     clip: Clip = False,
+    churn: Churn | None = None,
+    generator: torch.Generator | None = None,
     **cond: Any,
 ) -> Iterator[Step]:
     """Follow the ODE from x_T, the state at tau[0], down the grid tau to `end`, yielding each step.
@@ -105,7 +137,8 @@ def solve(
     DDIM step: Song, Meng & Ermon 2021, eq. (13)), "heun" (2, two calls), "rk4" (4, four calls),
     "dpm++" (DPM-Solver++(2M), Lu et al. 2022: order 2, one call). A last step to sigma = 0 is
     Euler's for all: x0 as the network sees it. clip: as in `Denoiser`, by default False (clamping
-    gives better samples in few steps, but it is no longer the same ODE).
+    gives better samples in few steps, but it is no longer the same ODE). churn: noise put in before
+    each step, "heun" with it is EDM's stochastic sampler; "dpm++" remembers, and has none.
 
     >>> from minidiff.schedule import Schedule
     >>> model = Denoiser(lambda x, t: x, Schedule.linear(1000))
@@ -114,6 +147,8 @@ def solve(
     """
     one_of("method", method, SOLVERS)
     admit(x_T=x_T)
+    if churn and method == "dpm++":
+        raise ValueError('churn is for methods of one step, such as "heun"; "dpm++" remembers one')
     grid = check_tau(tau, model.schedule.T, end)
     sigmas = [model.schedule.sigma_at(t) for t in grid]
     seen: list[Prediction] = []
@@ -129,6 +164,11 @@ def solve(
         before: tuple[Tensor, float] | None = None  # DPM-Solver++'s last x0, its log(sigma) step
         for (a, b), s in zip(pairwise(sigmas), grid[1:], strict=True):
             seen.clear()
+            if churn:
+                high = churn.raised(a, len(grid) - 1, float(model.schedule.sigma[-1]))
+                if high > a:
+                    x = x + churn.noise * math.sqrt(high**2 - a**2) * randn(x, generator)
+                a = high
             if method == "dpm++":
                 f(x, a)
                 x0 = seen[0].x0

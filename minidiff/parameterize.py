@@ -1,4 +1,4 @@
-"""Chapter 4: what a network may predict. eps, x0, v, mu and the score say the same about x_t.
+"""Chapters 4 and 17: what a network may predict. eps, x0, v, u, mu and the score say the same.
 
 One table turns each of them into x0, one turns x0 back, at x_t = sqrt(a) x0 + sqrt(1-a) eps,
 a = alpha_bar_t. Everything else in the library sees only the pair (x0, eps).
@@ -16,12 +16,12 @@ from minidiff.checks import admit, one_of
 from minidiff.process import cast, mu_tilde
 from minidiff.schedule import Index, Schedule
 
-Kind = Literal["eps", "x0", "v", "mu", "score"]
+Kind = Literal["eps", "x0", "v", "u", "mu", "score"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 # Each entry maps (x_t, prediction, a, a_prev) to x_0 and back from (x_t, x_0); a = alpha_bar_t,
 # a_prev = alpha_bar_{t-1}. Sources: eps, mu: Ho et al. 2020, section 3.2; v: Salimans & Ho 2022,
-# appendix D; score: Vincent 2011.
+# appendix D; u, flow matching's velocity eps - x_0: Lipman et al. 2023; score: Vincent 2011.
 _Map = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
@@ -34,6 +34,7 @@ _TO_X0: dict[str, _Map] = {
     "eps": lambda x, y, a, _: (x - (1 - a).sqrt() * y) / a.sqrt(),
     "x0": lambda x, y, a, _: y,
     "v": lambda x, y, a, _: a.sqrt() * x - (1 - a).sqrt() * y,
+    "u": lambda x, y, a, _: (x - (1 - a).sqrt() * y) / (a.sqrt() + (1 - a).sqrt()),
     "mu": _x0_from_mu,
     "score": lambda x, y, a, _: (x + (1 - a) * y) / a.sqrt(),
 }
@@ -41,6 +42,7 @@ _FROM_X0: dict[str, _Map] = {
     "eps": lambda x, x0, a, _: (x - a.sqrt() * x0) / (1 - a).sqrt(),
     "x0": lambda x, x0, a, _: x0,
     "v": lambda x, x0, a, _: (a.sqrt() * x - x0) / (1 - a).sqrt(),
+    "u": lambda x, x0, a, _: (x - a.sqrt() * x0) / (1 - a).sqrt() - x0,
     "mu": lambda x, x0, a, a_prev: mu_tilde(x0, x, a, a_prev),
     "score": lambda x, x0, a, _: (a.sqrt() * x0 - x) / (1 - a),
 }
@@ -66,9 +68,10 @@ def to_x0_eps(
 
 
 def from_x0(schedule: Schedule, kind: str, x0: Tensor, xt: Tensor, t: Index) -> Tensor:
-    """The target of a network of the given kind: eps, x0, v, mu or score from (x_0, x_t).
+    """The target of a network of the given kind: eps, x0, v, u, mu or score from (x_0, x_t).
 
     eps = (x_t - sqrt(a) x_0)/sqrt(1-a); v = sqrt(a) eps - sqrt(1-a) x_0; score = -eps/sqrt(1-a);
+    u = eps - x_0, which is (sqrt(1-a) - sqrt(a)) x_t + (sqrt(a) + sqrt(1-a)) v;
     mu = mu_tilde(x_t, x_0), which is (x_t - beta_t/sqrt(1-a) eps)/sqrt(alpha_t): what mu_theta
     must predict, Ho et al. 2020, eq. (9), eq. (10).
 
@@ -78,7 +81,7 @@ def from_x0(schedule: Schedule, kind: str, x0: Tensor, xt: Tensor, t: Index) -> 
     """
     one_of("predict", kind, KINDS)
     admit({"t": t}, 1, schedule.T, xt=xt, x0=x0)
-    return cast(_FROM_X0[kind](xt, x0, *alpha_bars(schedule, xt, t, kind)), xt)
+    return target(kind, x0, xt, *alpha_bars(schedule, xt, t, kind))
 
 
 def convert(
@@ -107,6 +110,20 @@ def pair(kind: str, y: Tensor, xt: Tensor, a: Tensor, a_prev: Tensor) -> tuple[T
     x0 = _TO_X0[kind](xt, y, a, a_prev)
     eps = y if kind == "eps" else _FROM_X0["eps"](xt, x0, a, a_prev)
     return cast(x0, xt), cast(eps, xt)
+
+
+def target(kind: str, x0: Tensor, xt: Tensor, a: Tensor, a_prev: Tensor) -> Tensor:
+    """The way back, the formula of `from_x0`."""
+    return cast(_FROM_X0[kind](xt, x0, a, a_prev), xt)
+
+
+def shown(kind: str, xt: Tensor, a: Tensor) -> Tensor:
+    """What a network of this kind is given: x_t, but for u the point whose velocity u is.
+
+    That point is z = (1 - s) x_0 + s eps = x_t / (sqrt(a) + sqrt(1-a)), at the clock
+    s = sqrt(1-a) / (sqrt(a) + sqrt(1-a)), for which dz/ds = u: a straight line.
+    """
+    return cast(xt / (a.sqrt() + (1 - a).sqrt()), xt) if kind == "u" else xt
 
 
 def alpha_bars(schedule: Schedule, xt: Tensor, t: Index, *kinds: str) -> tuple[Tensor, Tensor]:

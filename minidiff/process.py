@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from minidiff.checks import check_step, level, levels, sigma_squared
-from minidiff.schedule import Index, Schedule, beta_of, beta_tilde_of
+from minidiff.schedule import Index, Schedule
+from minidiff.variances import beta_of, beta_tilde_of
 
 
 class Gaussian(NamedTuple):

@@ -10,16 +10,17 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, SupportsIndex, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from minidiff.checks_schedule import check_ends, check_T, check_table
+from minidiff.variances import beta_of, beta_tilde_of
+
 Index = int | float | Tensor  # of a table: whole, or between its entries
-MOST_STEPS = 1_000_000  # T is a number of steps, not of images: a table of 8 MB
 # Tables are made so whatever torch.set_default_dtype and torch.set_default_device say.
 EXACT: Any = {"dtype": torch.float64, "device": "cpu"}
-_Real = TypeVar("_Real", float, Tensor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,23 +45,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         ab = torch.as_tensor(self.alpha_bar, **EXACT).detach().clone()
-        if ab.ndim != 1 or len(ab) < 3:
-            raise ValueError(
-                f"alpha_bar must be a vector of T + 1 >= 3 numbers, got shape {tuple(ab.shape)}; "
-                "its entry 0 is 1 (the data), so T = 2 is the shortest chain"
-            )
-        if ab[0] != 1:
-            raise ValueError(
-                f"alpha_bar[0] must be 1 (x_0 is the data, without noise), got {float(ab[0])}; "
-                "put a 1 in front of your T numbers"
-            )
-        bad = (~((ab[1:] > 0) & (ab[1:] < ab[:-1]))).nonzero()
-        if len(bad):
-            t = int(bad[0]) + 1
-            raise ValueError(
-                f"alpha_bar must fall strictly and stay above 0, but alpha_bar[{t}] = "
-                f"{float(ab[t])} after alpha_bar[{t - 1}] = {float(ab[t - 1])}"
-            )
+        check_table(ab)
         object.__setattr__(self, "alpha_bar", ab)
 
     # ------------------------------------------------------------------ ways to make one
@@ -77,7 +62,7 @@ class Schedule:
         >>> round(float(Schedule.linear(T=1000).beta[1000]), 6)
         0.02
         """
-        T = _check_T(T)
+        T = check_T(T)
         betas = torch.linspace(beta_1, beta_T, T, **EXACT) * (1000 / T)
         if betas.max() >= 1:
             raise ValueError(
@@ -97,11 +82,47 @@ class Schedule:
         >>> round(float(Schedule.cosine(T=1000).alpha_bar[500]), 3)
         0.494
         """
-        T = _check_T(T)
+        T = check_T(T)
         u = torch.arange(T + 1, **EXACT) / T
         f = torch.cos(math.pi / 2 * (u + s) / (1 + s)) ** 2
         betas = (1 - f[1:] / f[:-1]).clamp(max=max_beta)
         return cls(_alpha_bar_of(betas), "cosine", {"T": T, "s": s, "max_beta": max_beta})
+
+    @classmethod
+    def geometric(
+        cls, T: int = 1000, sigma_min: float = 0.002, sigma_max: float = 80.0
+    ) -> Schedule:
+        """sigma_t even in its logarithm, from sigma_min at t = 1 to sigma_max at t = T.
+
+        The noise levels of EDM (Karras et al. 2022, table 1). Log-SNR is linear between the steps,
+        so t itself is, but for a factor and a shift, their c_noise = log(sigma)/4 at every level.
+
+        >>> s = Schedule.geometric()
+        >>> [round(s.sigma_at(t), 3) for t in (1, 500.5, 1000)]
+        [0.002, 0.4, 80.0]
+        """
+        T = check_T(T)
+        check_ends(sigma_min, sigma_max)
+        u = torch.linspace(math.log(sigma_min), math.log(sigma_max), T, **EXACT)
+        options = {"T": T, "sigma_min": sigma_min, "sigma_max": sigma_max}
+        return cls(_alpha_bar_at(u.exp()), "geometric", options)
+
+    @classmethod
+    def flow(cls, T: int = 1000, last: float = 0.999) -> Schedule:
+        """sigma_t = u/(1 - u) with u = last t/T: the line (1 - u) x_0 + u eps of flow matching.
+
+        Lipman et al. 2023; Liu et al. 2023. x_t is that point times 1/sqrt((1 - u)^2 + u^2), which
+        makes its variance 1. At u = 1 nothing of x_0 is left, and no network can be asked for it as
+        a share of x_t: the schedule ends just before.
+
+        >>> round(float(Schedule.flow(T=1000).snr[500]), 3)
+        1.004
+        """
+        T = check_T(T)
+        if not 0 < last < 1:
+            raise ValueError(f"last must be between 0 (data) and 1 (noise), both out, got {last}")
+        u = last * torch.arange(1, T + 1, **EXACT) / T
+        return cls(_alpha_bar_at(u / (1 - u)), "flow", {"T": T, "last": last})
 
     @classmethod
     def from_betas(cls, betas: Tensor | Sequence[float]) -> Schedule:
@@ -129,7 +150,7 @@ class Schedule:
         if callable(alpha_bar):
             if T is None:
                 raise ValueError("from_alpha_bar(function) needs T, the number of steps")
-            T = _check_T(T)
+            T = check_T(T)
             alpha_bar = alpha_bar(torch.arange(T + 1, **EXACT) / T)
         ab = torch.as_tensor(alpha_bar, **EXACT)
         return cls(ab, "table", {"alpha_bar": ab.tolist()})
@@ -146,6 +167,8 @@ class Schedule:
         makers: dict[str, Callable[..., Schedule]] = {
             "linear": cls.linear,
             "cosine": cls.cosine,
+            "geometric": cls.geometric,
+            "flow": cls.flow,
             "betas": cls.from_betas,
             "table": cls.from_alpha_bar,
         }
@@ -244,12 +267,12 @@ class Schedule:
         >>> round(float(s.t_at_sigma(s.sigma[500])), 6)
         500.0
         """
-        x = sigma.detach().double().cpu().clamp(min=1e-300).log()
-        knots = self.sigma[1:].log()
+        x = sigma.detach().double().clamp(min=1e-300).log()
+        a = self._table(x.device)[1:]
+        knots = ((1 - a) / a).sqrt().log()
         x = x.clamp(knots[0], knots[-1])
         i = torch.searchsorted(knots, x.contiguous()).clamp(1, self.T - 1)
-        t = i + (x - knots[i - 1]) / (knots[i] - knots[i - 1])
-        return t.to(sigma.device)
+        return i + (x - knots[i - 1]) / (knots[i] - knots[i - 1])
 
     def _table(self, device: torch.device | str) -> Tensor:
         """alpha_bar on a device, copied there once."""
@@ -268,33 +291,9 @@ class Schedule:
         return torch.where(t == 0, torch.ones_like(value), value)
 
 
-def beta_of(at: _Real, as_: _Real) -> _Real:
-    """The variance that the way from s to t adds: 1 - alpha_bar_t/alpha_bar_s, beta_t if s = t - 1.
-
-    Written as a difference of neighbours, which floating-point numbers hold exactly.
-
-    >>> beta_of(0.45, 0.9)
-    0.5
-    """
-    return (as_ - at) / as_
-
-
-def beta_tilde_of(at: _Real, as_: _Real) -> _Real:
-    """What remains of it when x_0 is known: (1 - alpha_bar_s) / (1 - alpha_bar_t) * beta_of.
-
-    The variance of q(x_s | x_t, x_0); with s = t - 1, beta_tilde_t of Ho et al. 2020, eq. (7).
-
-    >>> beta_tilde_of(0.45, 1.0)  # s = 0: x_0 is known
-    0.0
-    """
-    return (1 - as_) / (1 - at) * beta_of(at, as_)
-
-
-def _check_T(T: int) -> int:
-    if not isinstance(T, SupportsIndex) or not 2 <= T <= MOST_STEPS:
-        raise ValueError(f"T must be a whole number of 2 to {MOST_STEPS:,} steps, got {T!r}")
-    return int(T)
-
-
 def _alpha_bar_of(betas: Tensor) -> Tensor:
     return torch.cat([torch.ones(1, **EXACT), torch.cumprod(1 - betas, dim=0)])
+
+
+def _alpha_bar_at(sigma: Tensor) -> Tensor:
+    return torch.cat([torch.ones(1, **EXACT), 1 / (1 + sigma**2)])

@@ -1,6 +1,8 @@
-"""Chapters 7 and 10: which t to train on, uniform, stratified or where the loss is large."""
+"""Chapters 7, 10 and 19: which t to train on, even, where the loss is large, or at any level."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -89,6 +91,39 @@ class BoundTimes:
         self.p = self.p.to(u.device)
         i = torch.searchsorted(self.p.cumsum(0), u, right=True)
         return (i.clamp(max=self.T - 1) + 1).to(device), torch.ones(n, device=device)
+
+
+class LogNormalTimes:
+    """log sigma ~ N(mean, std^2): noise levels in place of steps, so that t lies between them.
+
+    EDM's (Karras et al. 2022, table 1: mean -1.2, std 1.2, for images in -1..1). Flow matching's
+    clock is s = sigma/(1 + sigma), so that log sigma = log s/(1 - s): with mean 0 and std 1 these
+    are the logit-normal times of Esser et al. 2024, section 3.1.
+    Spread over a batch as in `StratifiedTimes`; a level beyond the schedule's becomes its last.
+    Weight 1.
+
+    >>> schedule = Schedule.geometric()
+    >>> t, _ = LogNormalTimes(schedule).sample(1)
+    >>> t.dtype, bool(0.001 < schedule.sigma_at(float(t)) < 100)
+    (torch.float64, True)
+    """
+
+    def __init__(self, schedule: Schedule, mean: float = -1.2, std: float = 1.2) -> None:
+        if not 0 <= std < math.inf:
+            raise ValueError(f"std must be a spread of at least 0, got {std}")
+        self.schedule, self.mean, self.std = schedule, mean, std
+
+    def sample(
+        self,
+        n: int,
+        *,
+        device: torch.device | str = "cpu",
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """(t, w): n times in 1..T, float64, in random order, and w = 1."""
+        normal = torch.special.ndtri(_strata(n, device, generator).clamp(1e-12, 1 - 1e-12))
+        t = self.schedule.t_at_sigma((self.mean + self.std * normal).exp())
+        return t.to(device), torch.ones(n, device=device)
 
 
 class LossAwareTimes:

@@ -532,7 +532,7 @@ def test_training_can_begin_with_weights(tmp_path: Path) -> None:
         assert len(found.keys() & shipped.keys()) == len(shipped)
     with pytest.raises(ValueError, match="another architecture"):
         Trainer(replace(TINY, init="cifar10"), ONE, load("digits"))
-    with pytest.raises(ValueError, match="predicts 'eps', not 'v'"):
+    with pytest.raises(ValueError, match="trained with predict = 'eps', not 'v'"):
         Trainer(replace(TINY, init="digits", predict="v"), ONE, load("digits"))
     with pytest.raises(ValueError, match=r"init must be a shipped name .* got 'digit'"):
         replace(TINY, init="digit")

@@ -90,8 +90,9 @@ def load_weights(name_or_path: str | Path, model: Denoiser) -> Info:
         tensors, info = dict(other.net.state_dict()), describe(other)
     else:
         tensors, info = read(path)
-    if info.get("predict") != model.predict:
-        raise CheckpointError(f"{path} predicts {info.get('predict')!r}, not {model.predict!r}")
+    for name, at_first in (("predict", None), ("sigma_data", 1.0)):
+        if (theirs := info.get(name, at_first)) != (ours := getattr(model, name)):
+            raise CheckpointError(f"{path} was trained with {name} = {theirs!r}, not {ours!r}")
     net = model.network
     tensors = unpack(network_tensors(tensors, info))
     widened = model.learns_variance and info.get("variance") in ("small", "large")
@@ -163,9 +164,7 @@ def describe(model: Denoiser) -> Info:
     return {
         "network": asdict(model.network.config) if isinstance(model.network, UNet) else None,
         "schedule": model.schedule.state(),
-        "predict": model.predict,
-        "variance": model.variance,
-        "clip": model.clip,
+        **model.conventions,
     }
 
 
@@ -184,7 +183,8 @@ def build(info: Info, tensors: Mapping[str, Tensor], path: str | Path) -> Denois
         small = skeleton(config, len(tensors))
         check_architecture(small, tensors, path)
         schedule = Schedule.from_state(info["schedule"])
-        facts = {name: info[name] for name in ("predict", "variance", "clip")}
+        info = {"sigma_data": 1.0, **info}  # which the first versions did not write
+        facts = {name: info[name] for name in ("predict", "variance", "clip", "sigma_data")}
         if not isinstance(facts["clip"], bool):
             raise ValueError(f"clip must be True or False, got {facts['clip']!r:.60}")
         model = Denoiser(small, schedule, **facts)  # refuses what it does not know

@@ -28,7 +28,7 @@ MADE = {  # fields of UNetConfig that follow from the data and from the settings
 }
 
 Loss = Literal["simple", "gamma", "vlb", "hybrid"]
-Times = Literal["uniform", "stratified", "loss-aware", "bound"]
+Times = Literal["uniform", "stratified", "loss-aware", "bound", "log-normal", "logit-normal"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Compile = Literal[
     "", "auto", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"
@@ -53,12 +53,14 @@ class TrainConfig:
     init: str = ""  # weights to begin with: a shipped name, a file, a run folder; "": random ones
 
     # the diffusion
-    schedule: Literal["linear", "cosine"] = "linear"
+    schedule: Literal["linear", "cosine", "geometric", "flow"] = "linear"
     T: Annotated[int, Range(2)] = 1000  # steps of the forward process
-    predict: Kind = "eps"  # or "x0", "v", "mu", "score"
+    predict: Kind = "eps"  # or "x0", "v", "mu", "score"; "u", flow matching's velocity
+    sigma_data: Annotated[float, Range(1e-3)] = 1.0  # unit of the network; 0.5 and "v" are EDM's
     variance: Variance = "large"  # of the reverse steps; or "small", "learned", "diagonal"
     loss: Loss = "simple"  # or "gamma", "vlb"; "hybrid" trains the variance too
-    times: Times = "stratified"  # how t is drawn; or "uniform", "loss-aware", "bound"
+    times: Times = "stratified"  # how t is drawn; or "uniform", "loss-aware", "bound", by levels:
+    # "log-normal" as in EDM, "logit-normal" as in flow matching
 
     # the optimisation
     steps: Annotated[int, Range(1, 999_999_999)] = 3000
@@ -97,6 +99,11 @@ class TrainConfig:
         self._check_network_options()
         if self.loss == "hybrid" and self.variance not in ("learned", "diagonal"):
             raise ValueError('loss = "hybrid" trains the variance: it needs variance = "learned"')
+        if self.loss in ("vlb", "hybrid") and self.times in ("log-normal", "logit-normal"):
+            raise ValueError(
+                f'loss = "{self.loss}" has one term for each step, and times = "{self.times}" lie '
+                'between the steps: take loss = "simple" or times = "stratified"'
+            )
         if self.batch % self.accumulate:
             raise ValueError(
                 f"batch must be a multiple of accumulate = {self.accumulate}, got {self.batch}"
@@ -259,4 +266,5 @@ def make_model(
         num_classes=classes if config.conditional else 0,
         **config.network_options,
     )
-    return Denoiser(net, config.make_schedule(), config.predict, config.variance)
+    schedule = config.make_schedule()
+    return Denoiser(net, schedule, config.predict, config.variance, sigma_data=config.sigma_data)

@@ -45,6 +45,7 @@ def describe_run(model: Denoiser, config: TrainConfig, data: Images | Folder) ->
 def check_same_run(saved: Info, mine: Info, path: Path) -> None:
     """Refuse the state of another network, process or kind of image; warn of other settings."""
     config, data = mine["config"], mine["data"]
+    saved = {"sigma_data": 1.0, **saved}  # which the first versions did not write down
     fixed = {k: v for k, v in mine.items() if k not in ("config", "data")}
     old_data: Any = saved.get("data", data)  # which the first versions did not write down
     odd = [name for name in fixed if name not in saved]

@@ -40,7 +40,7 @@ class Meter:
     @torch.no_grad()
     def add_losses(self, t: Tensor, weighted: Tensor, losses: Tensor) -> None:
         """Take note of a batch: t, w * loss and the loss itself, each (B,)."""
-        good = losses.isfinite()
+        good, t = losses.isfinite(), t.long()  # a level between two steps counts for the first
         self.by_bin[0].index_add_(0, self.bin[t], losses.float().where(good, 0))
         self.by_bin[1].index_add_(0, self.bin[t], good.float())
         self.sums[0] += weighted.float().where(good, 0).sum()

@@ -35,7 +35,13 @@ from minidiff.losses import loss_gamma, loss_hybrid, loss_simple, loss_vlb
 from minidiff.samplers import ddim
 from minidiff.schedule import Schedule
 from minidiff.spacing import tau
-from minidiff.timesteps import BoundTimes, LossAwareTimes, StratifiedTimes, UniformTimes
+from minidiff.timesteps import (
+    BoundTimes,
+    LogNormalTimes,
+    LossAwareTimes,
+    StratifiedTimes,
+    UniformTimes,
+)
 
 LOSSES: dict[Loss, Callable[..., Tensor]] = {
     "simple": loss_simple,
@@ -48,6 +54,8 @@ TIMES: dict[Times, Callable[[Schedule], Any]] = {
     "stratified": lambda schedule: StratifiedTimes(schedule.T),
     "loss-aware": lambda schedule: LossAwareTimes(schedule.T),
     "bound": BoundTimes,
+    "log-normal": LogNormalTimes,
+    "logit-normal": lambda schedule: LogNormalTimes(schedule, mean=0.0, std=1.0),
 }
 
 
@@ -85,13 +93,7 @@ class Trainer:
         self.mode = compile_mode(c, world)
         wrapped = compiled(self.net, self.mode)
         self.wrapped: Any = wrapped if c.fsdp else copies(wrapped, world)
-        self.learner = Denoiser(
-            self.wrapped,
-            self.model.schedule,
-            self.model.predict,
-            self.model.variance,
-            self.model.clip,
-        )
+        self.learner = Denoiser(self.wrapped, self.model.schedule, **self.model.conventions)
         self.loss = LOSSES[c.loss]
         self.times = TIMES[c.times](self.model.schedule)
 

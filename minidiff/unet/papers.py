@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from torch import Tensor
 
-from minidiff.schedule import MOST_STEPS, Schedule
+from minidiff.checks_schedule import MOST_STEPS
+from minidiff.schedule import Schedule
 from minidiff.settings import Count, Range, Share, checked
 from minidiff.unet.config import UNetConfig
 from minidiff.unet.foreign import plain, require

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from minidiff.schedule import EXACT, MOST_STEPS, Schedule
+from minidiff.checks_schedule import MOST_STEPS
+from minidiff.schedule import EXACT, Schedule
 from minidiff.settings import Range, check_fields
 
 if TYPE_CHECKING:
@@ -244,6 +245,8 @@ def scheduler_settings(model: Denoiser) -> dict[str, Any]:
             raise ValueError(
                 f"diffusers has no {name}={getattr(model, name)!r}, only {', '.join(table)}"
             )
+    if model.sigma_data != 1:
+        raise ValueError(f"diffusers' DDPMScheduler has no sigma_data, here {model.sigma_data}")
     schedule, T = model.schedule, model.schedule.T
     betas: dict[str, Any] = {"trained_betas": schedule.beta[1:].tolist()}
     if schedule.kind == "linear":
