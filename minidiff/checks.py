@@ -114,7 +114,9 @@ def check_step(schedule: Schedule, t: float, s: float, eta: float = 0.0) -> None
 def check_whole(t: Index) -> None:
     """A step of the chain: the bound has a term, and a table a weight, for each whole t alone."""
     if isinstance(t, float) or (isinstance(t, Tensor) and t.is_floating_point()):
-        raise ValueError(f"t must be whole: there is one term or weight for each step; got {t}")
+        raise ValueError(
+            f"t must be whole: a table has one weight, the bound one term for each step; got {t}"
+        )
 
 
 def _not_below(s: Index, t: Index) -> ValueError:

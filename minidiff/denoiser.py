@@ -98,15 +98,16 @@ class Denoiser(nn.Module):
     def forward(self, xt: Tensor, t: Index, *, clip: Clip | None = None, **cond: Any) -> Prediction:
         """The network's estimate of x_0 and eps at x_t. t: int or (B,), in 1..T."""
         prediction, values = self.ask(xt, t, **cond)
-        x0, eps = self.read(prediction, xt, t)
+        x, a, a_prev = self.in_units(xt, t)
+        x0, eps = pair(self.predict, prediction, x, a, a_prev)
+        x0 = self.sigma_data * x0
         clip = self.clip if clip is None else clip
         check_clip(clip)
         if clip is not False:
             clipped = clip(x0, t) if callable(clip) else x0.clamp(-1, 1)
             admit(x0=x0, clip=clipped)
-            a = self.schedule.at(t, xt)
             # eps + sqrt(a)/sqrt(1-a) (x0 - clipped): exactly the raw eps where nothing was clipped
-            eps = cast(eps + (a / (1 - a)).sqrt() * (x0 - clipped), xt)
+            eps = cast(eps + (a / (1 - a)).sqrt() * (x0 - clipped) / self.sigma_data, xt)
             x0 = cast(clipped, xt)
         return Prediction(x0, eps, prediction, values)
 
@@ -120,7 +121,7 @@ class Denoiser(nn.Module):
         self._warn_of_dropout(guessing=cond.get("x_self", xt) is None)
         seen = xt
         if self.predict == "u" or self.sigma_data != 1:
-            x, a, _ = self._in_units(xt, t)
+            x, a, _ = self.in_units(xt, t)
             seen = shown(self.predict, x, a)
         out = self.net(seen, from_zero(t, xt), **cond)
         check_answer(out, xt, self.variance, parts=2 if self.learns_variance else 1)
@@ -128,11 +129,6 @@ class Denoiser(nn.Module):
             return out.to(xt.dtype), None
         prediction, values = out.to(xt.dtype).chunk(2, dim=1)
         return prediction, values
-
-    def read(self, prediction: Tensor, xt: Tensor, t: Index) -> tuple[Tensor, Tensor]:
-        """The pair (x0, eps) that the network's words mean at x_t, nothing clipped."""
-        x0, eps = pair(self.predict, prediction, *self._in_units(xt, t))
-        return self.sigma_data * x0, eps
 
     def reverse(
         self,
@@ -176,9 +172,9 @@ class Denoiser(nn.Module):
 
     def target(self, x0: Tensor, xt: Tensor, t: Index) -> Tensor:
         """What the network should have predicted at x_t, had it known x_0."""
-        return target(self.predict, x0 / self.sigma_data, *self._in_units(xt, t))
+        return target(self.predict, x0 / self.sigma_data, *self.in_units(xt, t))
 
-    def _in_units(self, xt: Tensor, t: Index) -> tuple[Tensor, Tensor, Tensor]:
+    def in_units(self, xt: Tensor, t: Index) -> tuple[Tensor, Tensor, Tensor]:
         """(x_t, alpha_bar_t, alpha_bar_{t-1}) of x_0/sigma_data, with the same eps."""
         a, a_prev = alpha_bars(self.schedule, xt, t, self.predict)
         if self.sigma_data == 1:

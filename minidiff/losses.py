@@ -16,6 +16,7 @@ from minidiff.bound import vlb_term
 from minidiff.checks import admit, check_whole
 from minidiff.checks_networks import check_learned
 from minidiff.denoiser import Denoiser, Prediction
+from minidiff.parameterize import pair
 from minidiff.process import cast, diffuse, randn
 from minidiff.schedule import Schedule
 
@@ -154,7 +155,7 @@ def _noised(
 
 def _eps(model: Denoiser, xt: Tensor, t: Tensor, cond: dict[str, Any]) -> Tensor:
     raw, _ = model.ask(xt, t, **_with_x_self(model, xt, t, cond))
-    return model.read(raw, xt, t)[1]
+    return raw if model.predict == "eps" else pair(model.predict, raw, *model.in_units(xt, t))[1]
 
 
 def _with_x_self(model: Denoiser, xt: Tensor, t: Tensor, cond: dict[str, Any]) -> dict[str, Any]:

@@ -611,6 +611,8 @@ def test_saved_folder_comes_back(tmp_path, schedule, predict):
     ("model", "message"),
     [
         (lambda: model_to_save(predict="mu"), "no predict='mu'"),
+        (lambda: model_to_save(predict="u"), "no predict='u'"),
+        (lambda: model_to_save(sigma_data=0.5), "no sigma_data"),
         (lambda: md.Denoiser(torch.nn.Linear(2, 2), md.Schedule.linear(50)), "a Linear"),
         (lambda: md.Denoiser(UNet.digits(self_cond=True), md.Schedule.linear(50)), "self_cond"),
     ],

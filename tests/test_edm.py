@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -171,7 +172,7 @@ EDM = Denoiser(edm_network, LEVELS, "v", clip=False, sigma_data=0.5)
 def algorithm_2(x: Tensor, sigmas: list[float], churn: Churn, generator: Any) -> list[Tensor]:
     """Karras et al. 2022, algorithm 2, line by line."""
     walk, N = [], len(sigmas) - 1
-    for t, t_next in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for t, t_next in pairwise(sigmas):
         inside = churn.low <= t <= churn.high
         gamma = min(churn.amount / N, math.sqrt(2) - 1) if inside else 0.0
         t_hat = t + gamma * t

@@ -11,7 +11,7 @@ from truth import IMAGES, VECTORS, few, noise, seeded, smooth, states, twice, ze
 
 import minidiff as md
 from minidiff import Denoiser, Schedule
-from minidiff.parameterize import KINDS
+from minidiff.parameterize import KINDS, shown
 from minidiff.toy import GaussianMixture
 
 S1000 = Schedule.linear(1000)
@@ -33,6 +33,8 @@ def as_kind(kind: str, mixture: GaussianMixture) -> Denoiser:
     """The exact denoiser, whose network says it as `kind`."""
 
     def net(x: Tensor, index: Tensor) -> Tensor:
+        if kind == "u":  # which is shown a point of the straight line
+            x = x / shown("u", torch.ones_like(x), S1000.at(index + 1, x))
         x0 = mixture.posterior_mean(S1000, x, index + 1)
         return md.from_x0(S1000, kind, x0, x, index + 1)
 

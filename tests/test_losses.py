@@ -11,7 +11,7 @@ from truth import IMAGES, VECTORS, few, noise, schedules, seeded, smooth, states
 
 import minidiff as md
 from minidiff import Denoiser, Schedule
-from minidiff.parameterize import KINDS
+from minidiff.parameterize import KINDS, shown
 
 S1000 = Schedule.linear(1000)
 T3 = torch.tensor([1, 400, 1000])
@@ -28,7 +28,8 @@ def test_simple_is_the_mean_squared_error_of_its_target(kind: str, shape: tuple[
     xt = md.diffuse(S1000, x0, T3, eps)
     target = md.from_x0(S1000, kind, x0, xt, T3)
     loss = md.loss_simple(Denoiser(smooth, S1000, kind), x0, T3, generator=seeded(2))
-    torch.testing.assert_close(loss, mean((target - smooth(xt, T3 - 1)) ** 2))
+    seen = shown(kind, xt, S1000.at(T3, xt))
+    torch.testing.assert_close(loss, mean((target - smooth(seen, T3 - 1)) ** 2))
     gamma = md.loss_gamma(Denoiser(smooth, S1000, kind), x0, T3, generator=seeded(2))
     model_eps = Denoiser(smooth, S1000, kind, clip=False)(xt, T3).eps
     torch.testing.assert_close(gamma, mean((eps - model_eps) ** 2))

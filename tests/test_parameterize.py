@@ -81,7 +81,7 @@ X = torch.zeros(2, 3)
     [
         (
             lambda: md.to_x0_eps(S1000, "noise", X, X, 5),
-            "one of eps, x0, v, mu, score; got 'noise'",
+            "one of eps, x0, v, u, mu, score; got 'noise'",
         ),
         (lambda: md.convert(S1000, X, X, 5, "eps", "flow"), "got 'flow'"),
         (lambda: md.from_x0(S1000, "eps", X, X, 0), "got 0 .x_0 is the data; there is nothing"),
