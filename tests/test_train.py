@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from minidiff.data.sets import Images, load
 from minidiff.denoiser import Denoiser
-from minidiff.engine.checkpoint import CheckpointError, latest, load_pretrained, read
+from minidiff.engine.checkpoint import CheckpointError, latest, load_pretrained, read, write
 from minidiff.engine.config import (
     Loss,
     Times,
@@ -536,6 +536,44 @@ def test_training_can_begin_with_weights(tmp_path: Path) -> None:
         Trainer(replace(TINY, init="digits", predict="v"), ONE, load("digits"))
     with pytest.raises(ValueError, match=r"init must be a shipped name .* got 'digit'"):
         replace(TINY, init="digit")
+
+
+EDM = {"schedule": "geometric", "predict": "v", "sigma_data": 0.5, "times": "log-normal"}
+FLOW = {"schedule": "flow", "predict": "u", "times": "logit-normal"}
+
+
+@pytest.mark.parametrize("options", [EDM, FLOW], ids=["EDM", "flow"])
+def test_edm_and_flow_matching_are_settings(tmp_path: Path, options: dict[str, Any]) -> None:
+    config = make_config({**options, "sample_every": 6, "validate_every": 6, "T": 50}, TINY)
+    train(config, tmp_path / "whole", bar=False)
+    train(replace(config, steps=3), tmp_path / "parts", bar=False)
+    with pytest.warns(Changed, match="steps"):
+        train(config, tmp_path / "parts", resume=True, bar=False)
+    assert _same(latest(tmp_path / "whole"), latest(tmp_path / "parts"))
+    (report,) = (
+        line
+        for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()
+        if "val_loss" in line
+    )
+    assert 0.5 < json.loads(report)["val_loss"] < 4
+    model, trained = load_pretrained(tmp_path / "whole"), config
+    assert (model.predict, model.sigma_data) == (trained.predict, trained.sigma_data)
+    assert model.schedule.state() == trained.make_schedule().state()
+
+
+def test_another_unit_is_another_model(tmp_path: Path) -> None:
+    """A file of the first versions, which names none, is of unit 1."""
+    train(replace(TINY, steps=2), tmp_path / "run", bar=False)
+    path = latest(tmp_path / "run")
+    tensors, info = read(path)
+    del info["sigma_data"]
+    write(path, tensors, info)
+    assert load_pretrained(path).sigma_data == 1
+    train(replace(TINY, steps=2), tmp_path / "run", resume=True, bar=False)
+    with pytest.raises(CheckpointError, match="trained with sigma_data = 1"):
+        train(replace(TINY, sigma_data=0.5), tmp_path / "run", resume=True, bar=False)
+    with pytest.raises(CheckpointError, match="trained with sigma_data = 1"):
+        Trainer(replace(TINY, init=str(path), sigma_data=0.5), ONE, load("digits"))
 
 
 def test_precision_follows_the_device() -> None:
