@@ -58,6 +58,7 @@ from minidiff.timesteps import (
 )
 from minidiff.unet.config import UNetConfig
 from minidiff.unet.network import UNet
+from minidiff.unet.transformer import Transformer, TransformerConfig
 from minidiff.weighting import weights_min_snr, weights_p2, weights_vlb
 
 __version__ = "0.2.0"
@@ -77,6 +78,8 @@ __all__ = [
     "Step",
     "StratifiedTimes",
     "TrainConfig",
+    "Transformer",
+    "TransformerConfig",
     "UNet",
     "UNetConfig",
     "UniformTimes",

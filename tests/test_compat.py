@@ -394,7 +394,7 @@ def test_errors_stay_short():
     [
         ({"block_out_channels": "abc"}, "block_out_channels must be a tuple"),
         ({"block_out_channels": []}, "only multiples of the first"),
-        ({"layers_per_block": 10**9}, "more residual blocks"),
+        ({"layers_per_block": 10**9}, "more blocks"),
         ({"layers_per_block": [2]}, "layers_per_block must be a whole number"),
         ({"block_out_channels": [16, 32, 16 * 10**16]}, "be built|wrong shape"),
         ({"block_out_channels": [2**14, 2**15, 2**15]}, "wrong shape"),

@@ -28,13 +28,13 @@ from minidiff.engine.tensorfile import read as read
 from minidiff.engine.tensorfile import write as write
 from minidiff.schedule import Schedule
 from minidiff.unet import compat
-from minidiff.unet.config import UNetConfig
+from minidiff.unet.architectures import CONFIGS, Config, build_network, read_config, skeleton
 from minidiff.unet.folder import is_folder
 from minidiff.unet.names import unwrapped
-from minidiff.unet.network import UNet, skeleton
 
 SHIPPED = Path(__file__).parent.parent / "weights"
 STEP_FILE = "step-{:09d}.safetensors"  # training states in a run folder; weights + optimizer + EMA
+AT_FIRST: Info = {"sigma_data": 1.0, "architecture": "UNet"}  # what version 1 did not write down
 STEP_NAME = re.compile(r"step-([0-9]{9})\.safetensors")
 
 
@@ -90,8 +90,8 @@ def load_weights(name_or_path: str | Path, model: Denoiser) -> Info:
         tensors, info = dict(other.net.state_dict()), describe(other)
     else:
         tensors, info = read(path)
-    for name, at_first in (("predict", None), ("sigma_data", 1.0)):
-        if (theirs := info.get(name, at_first)) != (ours := getattr(model, name)):
+    for name in ("predict", "sigma_data"):
+        if (theirs := {**AT_FIRST, **info}.get(name)) != (ours := getattr(model, name)):
             raise CheckpointError(f"{path} was trained with {name} = {theirs!r}, not {ours!r}")
     net = model.network
     tensors = unpack(network_tensors(tensors, info))
@@ -99,7 +99,7 @@ def load_weights(name_or_path: str | Path, model: Denoiser) -> Info:
     if widened:
         tensors = _with_variance(tensors, net)
     check_architecture(net, tensors, path)
-    if info.get("network") and isinstance(net, UNet):
+    if info.get("network") and hasattr(net, "config"):
         check_function(_config(info, path), net.config, path, widened)
     if json.dumps(info.get("schedule")) != json.dumps(model.schedule.state()):
         warnings.warn(
@@ -161,8 +161,11 @@ def describe(model: Denoiser) -> Info:
             "an x0 hook is a function and cannot be stored: set model.clip to True or False, "
             "and give the hook to the sampler"
         )
+    config: Any = getattr(model.network, "config", None)
+    name = next((name for name, kind in CONFIGS.items() if type(config) is kind), None)
     return {
-        "network": asdict(model.network.config) if isinstance(model.network, UNet) else None,
+        "network": asdict(config) if name else None,
+        "architecture": name,
         "schedule": model.schedule.state(),
         **model.conventions,
     }
@@ -175,7 +178,7 @@ def build(info: Info, tensors: Mapping[str, Tensor], path: str | Path) -> Denois
     """
     if not info.get("network"):
         raise CheckpointError(
-            "these weights belong to a network that is not minidiff's UNet: "
+            "these weights belong to a network that is not minidiff's: "
             "build that network yourself and call load_weights(path, model)"
         )
     config = _config(info, path)
@@ -183,7 +186,7 @@ def build(info: Info, tensors: Mapping[str, Tensor], path: str | Path) -> Denois
         small = skeleton(config, len(tensors))
         check_architecture(small, tensors, path)
         schedule = Schedule.from_state(info["schedule"])
-        info = {"sigma_data": 1.0, **info}  # which the first versions did not write
+        info = {**AT_FIRST, **info}
         facts = {name: info[name] for name in ("predict", "variance", "clip", "sigma_data")}
         if not isinstance(facts["clip"], bool):
             raise ValueError(f"clip must be True or False, got {facts['clip']!r:.60}")
@@ -192,7 +195,7 @@ def build(info: Info, tensors: Mapping[str, Tensor], path: str | Path) -> Denois
         raise
     except _MALFORMED as error:
         raise _malformed(path, error) from error
-    model.net = UNet(config)
+    model.net = build_network(config)
     return model
 
 
@@ -257,9 +260,9 @@ def _malformed(path: str | Path, error: Exception) -> CheckpointError:
     return CheckpointError(f"{path} describes no model that can be built: {what}")
 
 
-def _config(info: Info, path: str | Path) -> UNetConfig:
+def _config(info: Info, path: str | Path) -> Config:
     try:
-        return UNetConfig(**info["network"])
+        return read_config({**AT_FIRST, **info}["architecture"], info["network"])
     except _MALFORMED as error:
         raise _malformed(path, error) from error
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from minidiff.engine.tensorfile import CheckpointError
-from minidiff.unet.config import UNetConfig
+from minidiff.unet.architectures import Config
 from minidiff.unet.names import unwrapped
 
 
@@ -36,7 +36,7 @@ def check_architecture(net: nn.Module, tensors: Mapping[str, Tensor], path: str 
         )
 
 
-def check_function(saved: UNetConfig, mine: UNetConfig, path: str | Path, widened: bool) -> None:
+def check_function(saved: Config, mine: Config, path: str | Path, widened: bool) -> None:
     """Raise CheckpointError, naming the settings, if the same weights would answer otherwise."""
     if widened:
         saved = replace(saved, out_channels=mine.out_channels)

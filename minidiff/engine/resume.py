@@ -11,7 +11,7 @@ from typing import Any
 from minidiff.data.images import to_uint8
 from minidiff.data.sets import Folder, Images
 from minidiff.denoiser import Denoiser
-from minidiff.engine.checkpoint import CheckpointError, Info, describe
+from minidiff.engine.checkpoint import AT_FIRST, CheckpointError, Info, describe
 from minidiff.engine.config import TrainConfig
 
 # settings that decide when a run stops, on what it runs and what it tells, but not what it computes
@@ -45,7 +45,7 @@ def describe_run(model: Denoiser, config: TrainConfig, data: Images | Folder) ->
 def check_same_run(saved: Info, mine: Info, path: Path) -> None:
     """Refuse the state of another network, process or kind of image; warn of other settings."""
     config, data = mine["config"], mine["data"]
-    saved = {"sigma_data": 1.0, **saved}  # which the first versions did not write down
+    saved = {**AT_FIRST, **saved}
     fixed = {k: v for k, v in mine.items() if k not in ("config", "data")}
     old_data: Any = saved.get("data", data)  # which the first versions did not write down
     odd = [name for name in fixed if name not in saved]

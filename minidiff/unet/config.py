@@ -13,6 +13,20 @@ from minidiff.settings import Amount, Count, Natural, Range, Share, check_fields
 from minidiff.unet.blocks import TimeKind
 
 
+def check_clock(time: str, clock: float | tuple[float, ...]) -> None:
+    """Refuse a clock that is no table of times, or too fast for Fourier features."""
+    if isinstance(clock, tuple) and len(clock) < 2:
+        raise ValueError(
+            "clock must be a number, or a tuple with one number for each t, such as "
+            f"tuple(schedule.log_snr[1:].tolist()); got {clock}"
+        )
+    if time in ("learned", "random") and clock == 1.0:
+        raise ValueError(
+            f"time={time!r} needs an input of order one: clock=1/T feeds t/T, "
+            f"clock=tuple(schedule.log_snr[1:].tolist()) the log-SNR; clock=1.0 feeds 0..T-1"
+        )
+
+
 @dataclass(frozen=True)
 class UNetConfig:
     """What determines the network; the defaults are DDPM's for CIFAR-10. JSON: `asdict(config)`.
@@ -96,21 +110,22 @@ class UNetConfig:
                 raise ValueError(
                     f"an attention has {channels} channels, not a multiple of {what}={parts}"
                 )
-        if isinstance(self.clock, tuple) and len(self.clock) < 2:
-            raise ValueError(
-                "clock must be a number, or a tuple with one number for each t, such as "
-                f"tuple(schedule.log_snr[1:].tolist()); got {self.clock}"
-            )
-        if self.time in ("learned", "random") and self.clock == 1.0:
-            raise ValueError(
-                f"time={self.time!r} needs an input of order one: clock=1/T feeds t/T, "
-                f"clock=tuple(schedule.log_snr[1:].tolist()) the log-SNR; clock=1.0 feeds 0..T-1"
-            )
+        check_clock(self.time, self.clock)
 
     @property
     def stride(self) -> int:
         """The number that divides every image size the network takes."""
         return 1 << (len(self.mults) - 1)
+
+    @property
+    def stride_why(self) -> str:
+        """The reason for `stride`, for a message."""
+        return f"the network halves it {len(self.mults) - 1} times"
+
+    @property
+    def stages(self) -> int:
+        """How many residual blocks there are on the way down."""
+        return len(self.mults) * self.blocks
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -204,9 +219,11 @@ PRESETS: dict[Preset, UNetConfig] = {  # built by the methods of UNet that are c
 
 
 def check_inputs(
-    c: UNetConfig, x: Tensor, t: Tensor, labels: Tensor | None, x_self: Tensor | None
+    c: Any, x: Tensor, t: Tensor, labels: Tensor | None, x_self: Tensor | None
 ) -> None:
-    """Refuse what the network cannot take, saying which number is wrong and what would fit."""
+    """Refuse what a network of this configuration (a U-Net's, a transformer's) cannot take, saying
+    which number is wrong and what would fit.
+    """
     if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[1] != c.in_channels:
         raise ValueError(
             f"x must be (B, {c.in_channels}, H, W): this network takes {c.in_channels} channels, "
@@ -223,7 +240,7 @@ def check_inputs(
             fits = f"{low} or {low + c.stride}" if low else f"{c.stride}"
             raise ValueError(
                 f"the image is {x.shape[2]}×{x.shape[3]}, but {side} is not a multiple of "
-                f"{c.stride} (the network halves it {len(c.mults) - 1} times); {fits} would fit"
+                f"{c.stride} ({c.stride_why}); {fits} would fit"
             )
     if not isinstance(t, Tensor) or t.shape != x.shape[:1]:
         raise ValueError(
@@ -244,7 +261,7 @@ def check_inputs(
         )
 
 
-def _check_labels(c: UNetConfig, n: int, labels: Tensor | None) -> None:
+def _check_labels(c: Any, n: int, labels: Tensor | None) -> None:
     shape = (n, len(c.num_classes)) if isinstance(c.num_classes, tuple) else (n,)
     good = isinstance(labels, Tensor) and labels.shape == shape and not labels.is_floating_point()
     if not good:
@@ -263,7 +280,7 @@ def _check_labels(c: UNetConfig, n: int, labels: Tensor | None) -> None:
                 raise ValueError(f"labels must have {_entries(c)}; got {low}..{high}")
 
 
-def _entries(c: UNetConfig) -> str:
+def _entries(c: Any) -> str:
     ends = (
         f"0..{k - 2}, or {k - 1} for no class" if c.null_class else f"0..{k - 1}" for k in c.vectors
     )

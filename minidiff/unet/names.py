@@ -11,8 +11,9 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+from minidiff.unet.architectures import skeleton
 from minidiff.unet.config import UNetConfig
-from minidiff.unet.network import UNet, skeleton
+from minidiff.unet.network import UNet
 
 State = dict[str, Tensor]
 

@@ -233,24 +233,6 @@ class UNet(nn.Module):
         return cls(replace(PRESETS["lsun256"], **changes))
 
 
-def skeleton(config: UNetConfig, tensors: int) -> UNet:
-    """The network on `meta`, shapes without memory, to compare with a file of so many tensors.
-
-    A few bytes can describe a network of any size: nothing may be built before its shapes are known
-    to be those of the file. ValueError if it cannot be built.
-    """
-    stages = len(config.mults) * config.blocks
-    if stages > tensors:
-        raise ValueError(
-            f"the network has more residual blocks ({stages}) than there are tensors ({tensors})"
-        )
-    try:
-        with torch.device("meta"):
-            return UNet(config)
-    except (RuntimeError, OverflowError, TypeError) as error:  # sizes beyond 2^63
-        raise ValueError("no network of such a size can be built") from error
-
-
 def _call(stage: nn.Module, h: Tensor, emb: Tensor, twice: bool) -> Tensor:
     with kernels(twice):
         return stage(h, emb)  # type: ignore[no-any-return]

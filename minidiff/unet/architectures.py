@@ -1,0 +1,46 @@
+"""Chapter 5: the networks that a file or a setting may name, each with its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from minidiff.unet.config import UNetConfig
+from minidiff.unet.network import UNet
+from minidiff.unet.transformer import Transformer, TransformerConfig
+
+Config = UNetConfig | TransformerConfig
+Network = UNet | Transformer
+CONFIGS: dict[str, type[Config]] = {"UNet": UNetConfig, "Transformer": TransformerConfig}
+
+
+def build_network(config: Config) -> Network:
+    """A fresh network of this configuration."""
+    return UNet(config) if isinstance(config, UNetConfig) else Transformer(config)
+
+
+def read_config(architecture: object, fields: Mapping[str, Any]) -> Config:
+    """The configuration that a file describes. ValueError: no such network."""
+    if architecture not in CONFIGS:
+        known = ", ".join(CONFIGS)
+        raise ValueError(f"architecture must be one of {known}, got {architecture!r:.60}")
+    return CONFIGS[str(architecture)](**fields)
+
+
+def skeleton(config: Config, tensors: int) -> Network:
+    """The network on `meta`, shapes without memory, to compare with a file of so many tensors.
+
+    A few bytes can describe a network of any size: nothing may be built before its shapes are known
+    to be those of the file. ValueError if it cannot be built.
+    """
+    if config.stages > tensors:
+        raise ValueError(
+            f"the network has more blocks ({config.stages}) than there are tensors ({tensors})"
+        )
+    try:
+        with torch.device("meta"):
+            return build_network(config)
+    except (RuntimeError, OverflowError, TypeError) as error:  # sizes beyond 2^63
+        raise ValueError("no network of such a size can be built") from error
