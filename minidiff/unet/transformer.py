@@ -152,7 +152,8 @@ class Transformer(nn.Module):
             shift, scale = self.adapt(told)[:, None].chunk(2, dim=2)
             out = self.patch_out(modulated(tokens.to(told.dtype), shift, scale))
             out = out.reshape(len(x), h, w, c.out_channels, c.patch, c.patch)
-            return out.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)  # (B, C, h p, w p)
+            image: Tensor = out.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
+        return image  # (B, C, h p, w p)
 
     def embed(self, t: Tensor, labels: Tensor | None = None) -> Tensor:
         """silu(MLP(features(t)) + class vector), shape (B, width): what every block is told."""
