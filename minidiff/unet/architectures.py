@@ -1,4 +1,4 @@
-"""Chapter 5: the networks that a file or a setting may name, each with its configuration."""
+"""Chapter 6: the networks that a file or a setting may name, each with its configuration."""
 
 from __future__ import annotations
 

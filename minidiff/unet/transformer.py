@@ -1,4 +1,4 @@
-"""Chapters 5 and 17: a transformer of image patches in the place of the U-Net (DiT)."""
+"""Chapters 6 and 19: a transformer of image patches in the place of the U-Net (DiT)."""
 
 from __future__ import annotations
 
