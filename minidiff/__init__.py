@@ -23,6 +23,7 @@ except ImportError as error:
 
 from minidiff.bound import Elbo, bits_per_dim, decoder_nll, elbo, prior_kl, vlb_term
 from minidiff.denoiser import Denoiser, Prediction
+from minidiff.discrete import Letters
 from minidiff.editing import inpaint, sdedit
 from minidiff.engine.checkpoint import load_pretrained, load_weights, save_weights
 from minidiff.engine.config import TrainConfig
@@ -70,6 +71,7 @@ __all__ = [
     "Denoiser",
     "Elbo",
     "Gaussian",
+    "Letters",
     "Likelihood",
     "LogNormalTimes",
     "LossAwareTimes",
