@@ -100,8 +100,8 @@ class Letters:
     ) -> Tensor:
         """KL(q(x_{t-1} | x_t, x_0) || p_theta(x_{t-1} | x_t)) in nats; at 1 -log p(x_0 | x_1).
 
-        (B,). The bound on -log p(x_0) is the sum of these over t = 1..T; nothing is lost at T. For masks
-        it is 1/t times the cross-entropy of the letters that x_t hides.
+        Returns (B,). The bound on -log p(x_0) is the sum of these over t = 1..T; nothing is lost at
+        T. For masks it is 1/t times the cross-entropy of the letters that x_t hides.
         """
         q = self.posterior(self._one_hot(x0), xt, t, t - 1)
         p = self.reverse(net, xt, t, t - 1).clamp(min=1e-300)
