@@ -176,8 +176,7 @@ def info(args: Namespace) -> None:
     about = read_info(args.source)
     count = sum(p.numel() for p in load_pretrained(args.source).net.parameters())
     print(f"parameters: {count:,}")
-    facts = ("predict", "variance", "clip", "sigma_data", "schedule", "network")
-    for name in (*facts, "step", "config", "card"):
+    for name in "predict variance clip sigma_data schedule network step config card".split():  # noqa: SIM905
         if name in about:
             put(f"{name}: {json.dumps(about[name], ensure_ascii=False)}")
 
