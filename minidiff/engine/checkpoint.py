@@ -185,12 +185,11 @@ def build(info: Info, tensors: Mapping[str, Tensor], path: str | Path) -> Denois
     try:
         small = skeleton(config, len(tensors))
         check_architecture(small, tensors, path)
-        schedule = Schedule.from_state(info["schedule"])
-        info = {**AT_FIRST, **info}
-        facts = {name: info[name] for name in ("predict", "variance", "clip", "sigma_data")}
+        settings = {**AT_FIRST, **info}
+        facts = {name: settings[name] for name in ("predict", "variance", "clip", "sigma_data")}
         if not isinstance(facts["clip"], bool):
             raise ValueError(f"clip must be True or False, got {facts['clip']!r:.60}")
-        model = Denoiser(small, schedule, **facts)  # refuses what it does not know
+        model = Denoiser(small, Schedule.from_state(info["schedule"]), **facts)  # may refuse
     except CheckpointError:
         raise
     except _MALFORMED as error:
