@@ -125,6 +125,21 @@ def rows(script: str, *arguments: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
 
 
+def test_six_years(tmp_path: Path) -> None:
+    job = ("six_years.py", "--recipes", "transformer", "--seeds", "3", "--keep")
+    found = rows(*job, str(tmp_path))
+    assert [row["recipe"] for row in found] == ["transformer"]
+    assert all(len(row["quality"]) == 4 and row["bound"] for row in found)  # type: ignore[arg-type]
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    assert len(kept) == 1
+    again = rows(*job, str(tmp_path))
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept  # not trained again
+    assert [row["quality"][0]["mean"] for row in again] == [  # type: ignore[index]
+        row["quality"][0]["mean"]  # type: ignore[index]
+        for row in found
+    ]
+
+
 def test_training_speed() -> None:
     found = rows("train_gpu.py", "--jobs", "ours:plain:8", "ours:fused:8", "diffusers:default:8")
     assert len(found) == 3

@@ -35,6 +35,7 @@ from minidiff.engine.resume import Changed
 from minidiff.engine.runlog import Meter, RunLog
 from minidiff.engine.speed import Clock
 from minidiff.engine.trainer import LOSSES, TIMES, Trainer, best_precision
+from minidiff.process import diffuse, randn
 from minidiff.schedule import Schedule
 from minidiff.settings import kinds
 from minidiff.unet.config import PRESETS, Preset
@@ -220,6 +221,23 @@ def test_logs_and_rotation(tmp_path: Path) -> None:
     assert len(lines[0]["loss_by_log_snr"]) == 10
     assert lines[-1]["val_bits_per_dim"] > 0
     assert read(latest(tmp_path))[1]["config"]["batch"] == 8
+
+
+def test_min_snr_weighs_the_losses_by_its_paper() -> None:
+    c = TrainConfig(loss="min-snr", predict="v", schedule="cosine", T=100, batch=4)
+    trainer = Trainer(c, World(0, 1, torch.device("cpu")), load("digits"))
+    x0, t = torch.rand(3, 1, 8, 8), torch.tensor([5, 50, 99])
+    fixed = torch.Generator().manual_seed(7)
+    mine = trainer.loss(trainer.model, x0, t, generator=fixed)
+    eps = randn(x0, torch.Generator().manual_seed(7))
+    xt = diffuse(trainer.model.schedule, x0, t, eps)
+    a = trainer.model.schedule.alpha_bar[t].view(-1, 1, 1, 1)
+    target = a.sqrt() * eps - (1 - a).sqrt() * x0
+    raw, _ = trainer.model.ask(xt, t)
+    snr = trainer.model.schedule.snr[t]
+    # Hang et al. 2023, section 3.4: min(SNR, 5)/(SNR + 1) for a network that predicts v
+    theirs = snr.clamp(max=5) / (snr + 1) * (raw - target).square().mean((1, 2, 3))
+    torch.testing.assert_close(mine.double(), theirs.double(), rtol=1e-4, atol=1e-6)
 
 
 def test_the_loss_by_log_snr_begins_at_the_noise_end() -> None:

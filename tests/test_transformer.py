@@ -196,6 +196,22 @@ def test_it_is_trained_and_resumed(tmp_path: Path) -> None:
         md.train(replace(config, steps=6), tmp_path, model=longer, resume=True, bar=False)
 
 
+def test_a_config_names_it(tmp_path: Path) -> None:
+    options = {"patch": 3, "width": 16, "depth": 2, "heads": 4}
+    config = md.TrainConfig(network="transformer", network_options=options, size=12, steps=2, T=50)
+    model = md.train(config, tmp_path, bar=False)
+    assert model.net.config.patches == 16
+    assert md.load_pretrained(tmp_path).net.config == model.net.config
+    for wrong, message in (
+        ({"dropout": 0.1}, "there is no setting 'dropout'"),
+        ({"size": 8}, "size follows from the data"),
+        ({"patch": 0}, "patch must be a whole number of at least 1"),
+        ({"heads": 5}, "of heads = 5"),
+    ):
+        with pytest.raises(ValueError, match=f"network_options: .*{message}"):
+            md.TrainConfig(network="transformer", network_options=wrong)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -16,18 +16,18 @@ from minidiff.engine.checkpoint import check_start
 from minidiff.parameterize import Kind
 from minidiff.schedule import Schedule
 from minidiff.settings import Amount, Count, Decay, Natural, Range, check_fields, checked, kinds
-from minidiff.unet.config import PRESETS, Preset, UNetConfig
-from minidiff.unet.network import UNet
+from minidiff.unet.architectures import NETWORKS, Named, build_network
+from minidiff.unet.config import UNetConfig
 
 SHIPPED = Path(__file__).parent.parent / "configs"
-MADE = {  # fields of UNetConfig that follow from the data and from the settings named
+MADE = {  # fields of a network that follow from the data and from the settings named
     "size": "the data and size",
     "in_channels": "the data",
     "out_channels": "the data and variance",
     "num_classes": "the data and conditional",
 }
 
-Loss = Literal["simple", "gamma", "vlb", "hybrid"]
+Loss = Literal["simple", "gamma", "min-snr", "vlb", "hybrid"]
 Times = Literal["uniform", "stratified", "loss-aware", "bound", "log-normal", "logit-normal"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Compile = Literal[
@@ -47,8 +47,8 @@ class TrainConfig:
     data: str = "digits"  # a name of minidiff.data, or a folder of images
     size: Count | None = None  # pad named sets, crop and resize folders, to size x size
     flip: bool = False  # mirror images at random
-    network: Preset = "digits"  # the preset of UNet
-    network_options: dict[str, Any] = field(default_factory=dict)  # other fields of UNetConfig
+    network: Named = "digits"  # a preset of UNet, or "transformer"
+    network_options: dict[str, Any] = field(default_factory=dict)  # other fields of its config
     conditional: bool = False  # give the class labels to the network
     init: str = ""  # weights to begin with: a shipped name, a file, a run folder; "": random ones
 
@@ -58,7 +58,7 @@ class TrainConfig:
     predict: Kind = "eps"  # or "x0", "v", "mu", "score"; "u", flow matching's velocity
     sigma_data: Annotated[float, Range(1e-3)] = 1.0  # unit of the network; 0.5 and "v" are EDM's
     variance: Variance = "large"  # of the reverse steps; or "small", "learned", "diagonal"
-    loss: Loss = "simple"  # or "gamma", "vlb"; "hybrid" trains the variance too
+    loss: Loss = "simple"  # or "gamma", "min-snr", "vlb"; "hybrid" trains the variance too
     times: Times = "stratified"  # how t is drawn; or "uniform", "loss-aware", "bound", by levels:
     # "log-normal" as in EDM, "logit-normal" as in flow matching
 
@@ -99,7 +99,7 @@ class TrainConfig:
         self._check_network_options()
         if self.loss == "hybrid" and self.variance not in ("learned", "diagonal"):
             raise ValueError('loss = "hybrid" trains the variance: it needs variance = "learned"')
-        if self.loss in ("vlb", "hybrid") and self.times in ("log-normal", "logit-normal"):
+        if self.loss in ("min-snr", "vlb", "hybrid") and self.times in ("log-normal", "logit-normal"):
             raise ValueError(
                 f'loss = "{self.loss}" has one term for each step, and times = "{self.times}" lie '
                 'between the steps: take loss = "simple" or times = "stratified"'
@@ -112,8 +112,10 @@ class TrainConfig:
             raise ValueError(f"ema must hold one or more different decays, got {self.ema}")
 
     def _check_network_options(self) -> None:
-        """Refuse what UNetConfig would, whatever the size of the images turns out to be."""
-        known = {k: kind for k, kind in kinds(UNetConfig).items() if k not in MADE}
+        """Refuse what the network would, whatever the size of the images turns out to be."""
+        preset = NETWORKS[self.network]
+        described: Any = type(preset)
+        known = {k: kind for k, kind in kinds(described).items() if k not in MADE}
         options = {}
         for name, value in self.network_options.items():
             if name in MADE:
@@ -122,9 +124,10 @@ class TrainConfig:
                 raise ValueError(f"network_options: {_unknown(name, list(known))}")
             options[name] = checked(f"network_options: {name}", value, known[name])
         object.__setattr__(self, "network_options", options)
-        sizes = {"size": 2**16, "attention": (), "linear_attention": ()}  # the data will say
+        size = options.get("patch", 1) * 2**16  # the data will say, and then where attention is
+        levels = {"attention": (), "linear_attention": ()} if isinstance(preset, UNetConfig) else {}
         try:
-            replace(PRESETS[self.network], **options | sizes)
+            replace(preset, **options | levels, size=size)
         except ValueError as error:
             raise ValueError(f"network_options: {error}") from None
 
@@ -259,12 +262,8 @@ def make_model(
             "give a size, to which folders are cropped and resized"
         )
     out = 2 * channels if config.variance in ("learned", "diagonal") else channels
-    net = getattr(UNet, config.network)(
-        size=size,
-        in_channels=channels,
-        out_channels=out,
-        num_classes=classes if config.conditional else 0,
-        **config.network_options,
-    )
+    made: dict[str, Any] = {"size": size, "in_channels": channels, "out_channels": out}
+    made["num_classes"] = classes if config.conditional else 0
+    net = build_network(replace(NETWORKS[config.network], **config.network_options, **made))
     schedule = config.make_schedule()
     return Denoiser(net, schedule, config.predict, config.variance, sigma_data=config.sigma_data)

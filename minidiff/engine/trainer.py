@@ -42,10 +42,12 @@ from minidiff.timesteps import (
     StratifiedTimes,
     UniformTimes,
 )
+from minidiff.weighting import weights_min_snr
 
 LOSSES: dict[Loss, Callable[..., Tensor]] = {
     "simple": loss_simple,
     "gamma": loss_gamma,
+    "min-snr": loss_gamma,
     "vlb": loss_vlb,
     "hybrid": loss_hybrid,
 }
@@ -95,6 +97,9 @@ class Trainer:
         self.wrapped: Any = wrapped if c.fsdp else copies(wrapped, world)
         self.learner = Denoiser(self.wrapped, self.model.schedule, **self.model.conventions)
         self.loss = LOSSES[c.loss]
+        if c.loss == "min-snr":
+            weights = weights_min_snr(self.model.schedule).to(device)
+            self.loss = functools.partial(loss_gamma, weights=weights)
         self.times = TIMES[c.times](self.model.schedule)
 
         # What changes the weights.

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from minidiff.unet.config import UNetConfig
+from minidiff.unet.config import PRESETS, Preset, UNetConfig
 from minidiff.unet.network import UNet
 from minidiff.unet.transformer import Transformer, TransformerConfig
 
 Config = UNetConfig | TransformerConfig
 Network = UNet | Transformer
 CONFIGS: dict[str, type[Config]] = {"UNet": UNetConfig, "Transformer": TransformerConfig}
+Named = Literal[Preset, "transformer"]  # what a training run may name
+NETWORKS: dict[Any, Config] = {**PRESETS, "transformer": TransformerConfig()}
 
 
 def build_network(config: Config) -> Network:
