@@ -38,6 +38,7 @@ from minidiff.engine.trainer import LOSSES, TIMES, Trainer, best_precision
 from minidiff.process import diffuse, randn
 from minidiff.schedule import Schedule
 from minidiff.settings import kinds
+from minidiff.unet.architectures import NETWORKS, Named
 from minidiff.unet.config import PRESETS, Preset
 from minidiff.unet.network import UNet
 
@@ -624,6 +625,7 @@ WRONG: dict[str, list[Any]] = {
     "schedule": [*NO_TEXT, "cosin", "Linear"],
     "T": [*NO_INT, 0, 1, 5],
     "predict": [*NO_TEXT, "epsilon"],
+    "sigma_data": [*NO_AMOUNT, 0],
     "variance": [*NO_TEXT, "beta", 0.1],
     "loss": [*NO_TEXT, "simpel", "hybrid"],
     "times": [*NO_TEXT, "late"],
@@ -692,13 +694,13 @@ def test_every_choice_can_be_taken_and_is_known_to_the_trainer() -> None:
         for choice in get_args(kind) if get_origin(kind) is Literal else ():
             given = {"variance": "learned", name: choice}  # which the hybrid loss needs
             assert getattr(TrainConfig(**given), name) == choice
-    assert tuple(PRESETS) == get_args(Preset)
+    assert (tuple(PRESETS), tuple(NETWORKS)) == (get_args(Preset), get_args(Named))
     assert all(callable(getattr(UNet, preset)) for preset in PRESETS)
     assert (tuple(LOSSES), tuple(TIMES)) == (get_args(Loss), get_args(Times))
 
 
 def test_a_misspelt_choice_is_answered() -> None:
-    with pytest.raises(ValueError, match=r"one of linear, cosine; got 'cosin' \(did you mean"):
+    with pytest.raises(ValueError, match=r"one of linear, .*; got 'cosin' \(did you mean 'cosine"):
         TrainConfig(schedule="cosin")
     with pytest.raises(ValueError, match="no setting 'wdith'; did you mean 'width'"):
         TrainConfig(network_options={"wdith": 8})
