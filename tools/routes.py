@@ -44,6 +44,7 @@ NEEDS: dict[str, tuple[str, ...]] = {  # a chapter: those that it cannot be unde
     "scale": ("unet", "training_sampling"),
     "bug_museum": ("ddim",),
     "where_next": ("ode",),
+    "discrete": ("elbo",),
     "gaussian_identities": (),
     "probability": (),
     "training_history": (),
