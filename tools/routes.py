@@ -180,7 +180,7 @@ COURSES = {
             Session("mistakes", {"bug_museum": "tau posterior mutation agree"}),
             Session(
                 "what came after, and projects",
-                {"where_next": "guide velocity boundary gaussian"},
+                {"where_next": "guide velocity boundary gaussian", "discrete": "order tie"},
             ),
         ),
     ),
