@@ -1,4 +1,4 @@
-"""Chapter 19: diffusion of letters in place of numbers, by masks or by random letters (D3PM).
+"""Chapter 24: diffusion of letters in place of numbers, by masks or by random letters (D3PM).
 
 With probability alpha_bar_t a letter is still the one of x_0, else it was drawn anew, from a fixed
 distribution `noise`. That is all of the Gaussian case but the Gaussian: marginals, posteriors and

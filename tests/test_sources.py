@@ -11,7 +11,7 @@ import references
 import minidiff as md
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("sources", "errata", "impact", "glossary")
+PAGES = ("sources", "errata", "impact", "glossary", "where_next")
 DOCUMENTS = {
     "ddpm_review_full.md": 7,  # and how many numbered sections its map must at least mention
     "ddpm_review_intro.md": 0,

@@ -21,12 +21,13 @@ PARTS = {
     START: range(0, 1),
     "Denoising diffusion probabilistic models": range(1, 11),
     "Denoising diffusion implicit models": range(11, 17),
-    "At scale and in the field": range(17, 90),
+    "At scale and in the field": range(17, 19),
+    "What came after": range(19, 90),
 }
 APPENDIX = 90  # notebooks from this number on come first among the appendices
 APPENDICES = [
     *("routes", "play", "formulas", "questions", "notation", "glossary", "api", "results"),
-    *("sources", "errata", "impact", "how_built", "changes", "bibliography"),
+    *("where_next", "sources", "errata", "impact", "how_built", "changes", "bibliography"),
 ]
 QUESTIONS = {
     0: "What is a diffusion model, and can I see one work in a minute?",
@@ -49,6 +50,7 @@ QUESTIONS = {
     17: "How fast, how big, how much?",
     18: "Which mistakes do published implementations make, and which test finds each?",
     19: "Guidance, latent diffusion, flow matching, consistency: what changes in the code?",
+    24: "How does one add noise to a word?",
     90: "Which facts about Gaussians does the book stand on, and why are they true?",
     91: "What must I know about probability to read this book?",
     92: "Which runs made the weights of this book, and what did each of them change?",

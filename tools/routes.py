@@ -44,6 +44,7 @@ NEEDS: dict[str, tuple[str, ...]] = {  # a chapter: those that it cannot be unde
     "scale": ("unet", "training_sampling"),
     "bug_museum": ("ddim",),
     "where_next": ("ode",),
+    "discrete": ("elbo",),
     "gaussian_identities": (),
     "probability": (),
     "training_history": (),
@@ -179,7 +180,7 @@ COURSES = {
             Session("mistakes", {"bug_museum": "tau posterior mutation agree"}),
             Session(
                 "what came after, and projects",
-                {"where_next": "guide velocity boundary gaussian"},
+                {"where_next": "guide velocity boundary gaussian", "discrete": "order tie"},
             ),
         ),
     ),
