@@ -1,3 +1,4 @@
+import gc
 import shutil
 import subprocess
 import sys
@@ -8,10 +9,17 @@ from typing import Any
 
 import pytest
 
+gc.disable()  # until all is imported, none of which is garbage to be looked for
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 import pdf  # noqa: E402
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

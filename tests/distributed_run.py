@@ -1,9 +1,12 @@
 """One or several processes train; what test_distributed.py starts.
 
-python tests/distributed_run.py MODE FOLDER [STEPS or RANK]   one, or two by torchrun
-python tests/distributed_run.py MODE FOLDER [STEPS or RANK] forked   two
+python tests/distributed_run.py PROCESSES MODE FOLDER [STEPS or RANK]   PROCESSES: 1, 2, or 1,2
+
+Several are started as by torchrun, but are forks, which need not import PyTorch once more each.
 """
 
+import gc
+import multiprocessing
 import os
 import signal
 import sys
@@ -13,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo  # the first optimizer of a process would
 from torch import Tensor
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from minidiff.data.sets import Images, load
 from minidiff.denoiser import Denoiser
@@ -60,8 +65,8 @@ class Deadly(Images):
 
     def stream(self, batches: Any, **how: Any) -> Any:
         for k, batch in enumerate(super().stream(batches, **how)):
-            if k == 4 and os.environ["RANK"] == sys.argv[3]:
-                if sys.argv[1] == "fail":
+            if k == 4 and os.environ["RANK"] == sys.argv[4]:
+                if sys.argv[2] == "fail":
                     raise OSError("a picture cannot be read")
                 os.kill(os.getpid(), signal.SIGKILL)
             yield batch
@@ -69,7 +74,7 @@ class Deadly(Images):
 
 def main() -> None:
     """Do what the mode says."""
-    mode, folder = sys.argv[1], Path(sys.argv[2])
+    mode, folder = sys.argv[2], Path(sys.argv[3])
     torch.set_num_threads(1)
     if mode == "joint":
         with processes("cpu") as world, processes("cpu") as again:
@@ -78,7 +83,7 @@ def main() -> None:
             if world.size > 1:
                 joint(folder, world, fsdp=True)
     if mode == "train":
-        steps = int(sys.argv[3])
+        steps = int(sys.argv[4])
         config = replace(CONFIG, steps=steps, times="loss-aware", T=50, save_every=2)
         train(config, folder, resume=steps > 2, device="cpu", bar=False)
     if mode in ("die", "fail"):
@@ -97,23 +102,29 @@ def reported() -> None:
         raise
 
 
-def forked() -> None:
-    """What torchrun does, but its two processes need not import PyTorch once more each."""
-    import torch._dynamo  # noqa: F401  (the first optimizer of a process would)
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
+def start(processes: int) -> None:
+    """One process as it comes, or several as torchrun's."""
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
-        nproc_per_node=2,
+        nproc_per_node=processes,
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,
         monitor_interval=0.1,
         start_method="fork",
     )
-    elastic_launch(config, reported)()
+    if processes > 1:
+        elastic_launch(config, reported)()
+        return
+    child = multiprocessing.get_context("fork").Process(target=main)
+    child.start()
+    child.join()
+    if child.exitcode:
+        sys.exit(child.exitcode)
 
 
 if __name__ == "__main__":
-    forked() if sys.argv[-1] == "forked" else main()
+    gc.freeze()  # or each fork would look through all that is imported when it ends
+    for number in sys.argv[1].split(","):
+        start(int(number))

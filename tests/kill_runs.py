@@ -7,6 +7,7 @@ and every second time in the middle of the next writing of a file. Exits with an
 final states, bit for bit, are the same.
 """
 
+import gc
 import os
 import random
 import signal
@@ -36,6 +37,7 @@ CONFIG = TrainConfig(
     log_every=5,
 )
 DATA = load("digits")  # before the forks, so that they begin with training
+gc.freeze()  # nor need they look through all that is imported
 
 
 def start(folder: Path) -> int:

@@ -1,17 +1,18 @@
 """The scripts of benchmarks/ run, and what they compare is the same thing on both sides.
 
-Tiny networks on the processor, in processes of their own as a reader would start them. Speeds are
-not looked at.
+Tiny networks on the processor, each script run from its first line to its last. Speeds are not
+looked at.
 """
 
 import importlib
 import json
 import math
-import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -111,21 +112,33 @@ def test_every_script_explains_itself(name: str, capsys: pytest.CaptureFixture[s
 # -- the scripts --------------------------------------------------------------------------------
 
 
-def rows(script: str, *arguments: str) -> list[dict[str, object]]:
+@pytest.fixture
+def printed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., str]]:
+    """What a script prints in smoke mode, run as one, but here, where all is imported."""
+
+    def run(script: str, *arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", [script, "--smoke", *arguments])
+        capsys.readouterr()
+        runpy.run_path(str(ROOT / "benchmarks" / script), run_name="__main__")
+        return capsys.readouterr().out
+
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)  # which they set
+    yield run
+    torch.compiler.set_stance("default")
+
+
+@pytest.fixture
+def rows(printed: Callable[..., str]) -> Callable[..., list[dict[str, Any]]]:
     """What a script prints as JSON, line by line."""
     pytest.importorskip("diffusers")
-    run = subprocess.run(
-        [sys.executable, f"benchmarks/{script}", "--smoke", *arguments],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stderr[-2000:]
-    return [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
+    return lambda *words: [
+        json.loads(line) for line in printed(*words).splitlines() if line.startswith("{")
+    ]
 
 
-def test_six_years(tmp_path: Path) -> None:
+def test_six_years(tmp_path: Path, rows: Callable[..., list[dict[str, Any]]]) -> None:
     job = ("six_years.py", "--recipes", "transformer", "--seeds", "3", "--keep")
     found = rows(*job, str(tmp_path))
     assert [row["recipe"] for row in found] == ["transformer"]
@@ -140,7 +153,7 @@ def test_six_years(tmp_path: Path) -> None:
     ]
 
 
-def test_training_speed() -> None:
+def test_training_speed(rows: Callable[..., list[dict[str, Any]]]) -> None:
     found = rows("train_gpu.py", "--jobs", "ours:plain:8", "ours:fused:8", "diffusers:default:8")
     assert len(found) == 3
     assert not [row["error"] for row in found if "error" in row]
@@ -148,7 +161,7 @@ def test_training_speed() -> None:
     assert len({row["forward_flops_per_image"] for row in found}) == 1
 
 
-def test_modes_of_compiling() -> None:
+def test_modes_of_compiling(rows: Callable[..., list[dict[str, Any]]]) -> None:
     train, call = rows("modes_gpu.py")
     assert (train["what"], train["batch"], train["mode"]) == ("train", 4, "auto")
     assert (call["what"], call["batch"], call["mode"]) == ("call", 1, "eager")
@@ -156,7 +169,9 @@ def test_modes_of_compiling() -> None:
     assert train["flops"] == 3 * call["flops"]
 
 
-def test_copying_is_looked_at_as_training_goes_on() -> None:
+def test_copying_is_looked_at_as_training_goes_on(
+    rows: Callable[..., list[dict[str, Any]]],
+) -> None:
     found = rows("copying.py")
     assert [row["step"] for row in found] == [1, 2]
     for row in found:
@@ -210,7 +225,7 @@ def test_a_row_that_fails_lets_the_next_one_run(capsys: pytest.CaptureFixture[st
     assert len(capsys.readouterr().out) < 400  # long lists are for the file
 
 
-def test_a_peer_is_sampled_by_its_own_prediction() -> None:
+def test_a_peer_is_sampled_by_its_own_prediction(rows: Callable[..., list[dict[str, Any]]]) -> None:
     """In smoke mode equal_time.py compares our view of a network with the library's own x_0."""
     jobs = ("diffusers:default:128", "ours:compiled:512")
     found = rows("equal_time.py", "--recipes", *jobs, "--betas", "0.9,0.99")
@@ -269,15 +284,15 @@ def test_the_recipe_that_was_measured_is_still_the_one_in_its_file() -> None:
         (["--recipes", "lucidrains:default:32", "--lr", "1"], "settings of ours, which is not"),
     ],
 )
-def test_settings_without_effect_are_refused(settings: list[str], message: str) -> None:
-    run = subprocess.run(
-        [sys.executable, "benchmarks/equal_time.py", "--smoke", *settings],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 2
-    assert message in run.stderr
+def test_settings_without_effect_are_refused(
+    settings: list[str],
+    message: str,
+    printed: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        printed("equal_time.py", *settings)
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the attacks are watched through /proc")
@@ -297,23 +312,11 @@ def test_the_attacks_that_the_book_tells_of_are_those_counted() -> None:
     assert said in text
 
 
-def printed(script: str, *arguments: str) -> str:
-    """What a script prints in smoke mode."""
-    run = subprocess.run(
-        [sys.executable, f"benchmarks/{script}", "--smoke", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stderr[-2000:]
-    return run.stdout
-
-
-def test_sampling_of_the_same_weights_gives_the_same_images() -> None:
+def test_sampling_of_the_same_weights_gives_the_same_images(printed: Callable[..., str]) -> None:
     assert '"same": true' in printed("sampling_gpu.py")
 
 
-def test_creatures_are_counted() -> None:
+def test_creatures_are_counted(printed: Callable[..., str]) -> None:
     """What is drawn by the program itself is whole, balanced, and as asked; what isn't, is not."""
     import creatures as counted
 
@@ -345,11 +348,11 @@ def test_creatures_are_counted() -> None:
     assert printed("creatures.py").count('"whole"') == 3
 
 
-def test_every_row_of_table2_can_be_trained_and_measured() -> None:
+def test_every_row_of_table2_can_be_trained_and_measured(printed: Callable[..., str]) -> None:
     assert printed("table2.py").count("bits_per_dim") == 8
 
 
-def test_table2_can_be_made_in_parts() -> None:
+def test_table2_can_be_made_in_parts(printed: Callable[..., str]) -> None:
     found = printed("table2.py", "--rows", "5", "1").splitlines()
     assert len(found) == 2
     assert '"predict": "eps", "loss": "simple", "variance": "large"' in found[0]

@@ -8,8 +8,10 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,15 @@ import torch
 
 from minidiff.cli import commands
 from minidiff.cli.parser import EXAMPLES, _parser, main
+from minidiff.data import files
 from minidiff.data.sets import splits
 from minidiff.engine.config import TrainConfig, shipped_configs
 from minidiff.engine.distributed import World
+from minidiff.engine.generate import draw
 
 ROOT = Path(__file__).resolve().parent.parent
+ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+FORKS = [sys.executable, str(ROOT / "tests/forks.py"), "statuses"]
 QUICK = ["--log_every", "2", "--sample_every", "0", "--validate_every", "0", "--batch", "8"]
 CONFIG = '''"""A tiny run."""
 network_options = {"width": 8, "mults": (1,), "attention": (), "blocks": 1}
@@ -107,47 +113,45 @@ def test_a_folder_with_other_pictures_is_refused_before_any_is_drawn(
     assert "call/s" not in shown
 
 
-INTERRUPTED = """
-import signal, sys
-from minidiff.cli import commands
-from minidiff.data import files
-from minidiff.cli.parser import main
-from minidiff.engine import generate
+def interrupt(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The status of a command that is sent Ctrl-C when two batches of its samples are done."""
 
-def interrupted(*args):
-    for i, x in enumerate(generate.draw(*args)):
-        if i == 2:
-            files.whole = twice
-            signal.raise_signal(signal.SIGINT)
-        yield x
+    def interrupted(*args: Any) -> Iterator[torch.Tensor]:
+        for i, x in enumerate(draw(*args)):
+            if i == 2:
+                monkeypatch.setattr(files, "whole", twice)
+                signal.raise_signal(signal.SIGINT)
+            yield x
 
-def twice(*args, true=files.whole, **how):
-    signal.raise_signal(signal.SIGINT)  # a key that bounces, or `timeout`, which sends it twice
-    return true(*args, **how)
+    def twice(*args: Any, true: Any = files.whole, **how: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)  # a key that bounces, or `timeout`, sends it twice
+        return true(*args, **how)
 
-signal.signal(signal.SIGINT, signal.default_int_handler)
-commands.draw = interrupted
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-def interrupt(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    """A command that is sent Ctrl-C when two batches of its samples are done."""
-    command = [sys.executable, "-c", INTERRUPTED, *arguments, "--batch", "4", "--steps", "2"]
-    return subprocess.run(command, capture_output=True, text=True)
+    monkeypatch.setattr(commands, "draw", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return main([*arguments, "--batch", "4", "--steps", "2"])
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("name", ["singles", "x.npz", "x.png"])
-def test_an_interrupted_sample_keeps_what_is_drawn(tmp_path: Path, name: str) -> None:
+def test_an_interrupted_sample_keeps_what_is_drawn(
+    tmp_path: Path,
+    name: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     import numpy as np
     from PIL import Image
 
     out = tmp_path / name
     scale = ["--scale", "1"] if name == "x.png" else []
-    done = interrupt("sample", "digits", "--n", "400", "--out", str(out), *scale)
-    assert done.returncode == 130, done.stderr
-    assert f"8 of 400 images in {out}" in done.stdout
-    assert done.stderr.endswith("minidiff: interrupted\n")
+    sample = ["sample", "digits", "--n", "400", "--out", str(out), *scale]
+    assert interrupt(monkeypatch, *sample) == 130
+    shown = capsys.readouterr()
+    assert f"8 of 400 images in {out}" in shown.out
+    assert shown.err.endswith("minidiff: interrupted\n")
     if name == "singles":
         assert len(list(out.iterdir())) == 8
         assert all(Image.open(p).size == (8, 8) for p in out.iterdir())
@@ -157,10 +161,12 @@ def test_an_interrupted_sample_keeps_what_is_drawn(tmp_path: Path, name: str) ->
         assert Image.open(out).size == (28, 28)
 
 
-def test_an_interrupted_evaluation_tells_what_it_has(tmp_path: Path) -> None:
+def test_an_interrupted_evaluation_tells_what_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "q.json"
-    done = interrupt("evaluate", "digits", "--data", "digits", "--n", "400", "--json", str(out))
-    assert done.returncode == 130, done.stderr
+    evaluate = ["evaluate", "digits", "--data", "digits", "--n", "400", "--json", str(out)]
+    assert interrupt(monkeypatch, *evaluate) == 130
     found = json.loads(out.read_text())
     assert found["n_samples"] == 8
     assert found["interrupted"] == "after 8 of 400 samples"
@@ -254,7 +260,7 @@ def test_an_animation_is_drawn_at_once_and_says_so(
     assert "minidiff: out of memory with --n 16: take --n 8\n" in capsys.readouterr().err
 
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
 
 
 TOGETHER = """
@@ -282,7 +288,7 @@ def test_two_processes_do_what_one_does(
         done = subprocess.run(
             [*TORCHRUN, *words],
             cwd=tmp_path / "two",
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            env=ENV,
             capture_output=True,
             text=True,
         )
@@ -303,7 +309,8 @@ def test_two_processes_do_what_one_does(
         assert main(line.split()) == 0
     script = tmp_path / "together.py"
     script.write_text(TOGETHER)
-    said = start("-m", "minidiff", *commands[0].split()) + start(str(script), *commands[1:])
+    said = start("-m", "minidiff", *commands[0].split())
+    said += start("--standalone", str(script), *commands[1:])
     assert said.count("5 images in") == 2
     assert said.count('"source"') == 2
     one, two = (np.load(tmp_path / k / "x.npz")["arr_0"].astype(int) for k in ("one", "two"))
@@ -470,22 +477,6 @@ def test_nll_takes_images_at_random_where_it_does_not_take_all(
     assert sorted(taken) == list(range(40))
 
 
-def test_the_json_is_written_though_the_console_lacks_a_letter(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "minidiff", "evaluate", "digits", "--data", "digits"]
-    subprocess.run(
-        [*command, "--n", "10", "--steps", "1", "--json", "q.json"],
-        cwd=tmp_path,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "PYTHONIOENCODING": "cp1251",
-            "PYTHONUTF8": "0",
-        },
-        capture_output=True,
-    )
-    assert json.loads((tmp_path / "q.json").read_text(encoding="utf-8"))["n_samples"] == 10
-
-
 @pytest.mark.parametrize(
     ("name", "wrong"),
     [
@@ -603,6 +594,14 @@ def test_an_unwritable_folder(run: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "cannot read or write" in capsys.readouterr().err
 
 
+TEXT = {"capture_output": True, "text": True, "errors": "replace"}
+
+
+def statuses(folder: Path) -> list[int]:
+    """Those of the commands that FORKS have run in a folder."""
+    return json.loads((folder / "statuses").read_text())
+
+
 SETPRIV = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search,-fowner"]
 
 
@@ -612,60 +611,57 @@ def test_a_closed_folder_is_refused_before_any_image_is_drawn(run: Path, tmp_pat
     (tmp_path / "closed").mkdir()
     (tmp_path / "closed").chmod(0o555)
     less = [] if os.geteuid() else [*SETPRIV, "--inh-caps", "-all", "--"]
-    for out in ("closed", "closed/new", "closed/x.png", "closed/x.npz", "closed/x.gif"):
-        command = [sys.executable, "-m", "minidiff", "sample", str(run), "-n", "1", "--out", out]
-        done = subprocess.run([*less, *command], cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 1, out
-        assert len(done.stderr.splitlines()) == 1, done.stderr
-        assert "closed" in done.stderr
+    outs = ("closed", "closed/new", "closed/x.png", "closed/x.npz", "closed/x.gif")
+    words = [f"sample {run} -n 1 --out {out}" for out in outs]
+    done = subprocess.run([*less, *FORKS, *words], cwd=tmp_path, env=ENV, **TEXT)
+    assert statuses(tmp_path) == [1] * len(outs), done.stderr
+    said = done.stderr.splitlines()
+    assert len(said) == len(outs), done.stderr
+    assert all(line.startswith("minidiff: ") and "closed" in line for line in said), said
 
 
-def test_help_has_examples() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "minidiff", "train", "--help"], capture_output=True, text=True
-    )
-    assert done.returncode == 0
-    assert "torchrun" in done.stdout
-    assert "--max_seconds" in done.stdout
-    assert "clip_grad = 1.0           longest gradient that is not shortened" in done.stdout
+def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["train", "--help"])
+    shown = capsys.readouterr().out
+    assert "torchrun" in shown
+    assert "--max_seconds" in shown
+    assert "clip_grad = 1.0           longest gradient that is not shortened" in shown
     for f in fields(TrainConfig):
-        assert f"\n  {f.name} = " in done.stdout
+        assert f"\n  {f.name} = " in shown
 
 
 # ---- consoles of any kind ----
 
 
-def minidiff(*words: str, **how: Any) -> subprocess.CompletedProcess[str]:
-    """`python -m minidiff words`, in a process of its own."""
-    how = {"capture_output": True, "text": True, "errors": "replace", **how}
-    how["env"] = {**os.environ, "OMP_NUM_THREADS": "1", **how.get("env", {})}
-    return subprocess.run([sys.executable, "-m", "minidiff", *words], **how)
-
-
-@pytest.mark.parametrize("encoding", ["ascii", "cp932"])
+@pytest.mark.parametrize("encoding", ["ascii", "cp932", "cp1251"])
 def test_a_console_that_lacks_a_letter_loses_nothing(tmp_path: Path, encoding: str) -> None:
     """`Fréchet` has one that consoles of Russia or Japan do not."""
-    env = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
-    assert minidiff("--help", env=env).returncode == 0
-    words = "evaluate digits --data digits --n 10 --steps 1 --json r.json"
-    done = minidiff(*words.split(), env=env, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    told, written = json.loads(done.stdout), json.loads((tmp_path / "r.json").read_text("utf-8"))
-    assert told == written
-    assert "Fréchet distance (classifier features)" in told
+    env = {**ENV, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    words = ["--help", "evaluate digits --data digits --n 10 --steps 1 --json r.json"]
+    done = subprocess.run([*FORKS, *words], cwd=tmp_path, env=env, **TEXT)
+    assert statuses(tmp_path) == [0, 0], done.stderr
+    told, written = done.stdout.partition("\n{")[2], (tmp_path / "r.json").read_text("utf-8")
+    assert json.loads("{" + told) == (found := json.loads(written))
+    assert found["n_samples"] == 10
+    assert "Fréchet distance (classifier features)" in found
 
 
-@pytest.mark.parametrize("command", ["info", "nll"])
-def test_output_that_nobody_reads_is_no_traceback(run: Path, tmp_path: Path, command: str) -> None:
-    nll = [str(run), "--data", "digits", "--n", "2", "--json", "r.json"]
-    words = [command, *(nll if command == "nll" else [])]
+def test_output_that_nobody_reads_is_no_traceback(run: Path, tmp_path: Path) -> None:
+    words = ["info", f"nll {run} --data digits --n 2 --json r.json"]
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as nobody:
-        how = {"capture_output": False, "stderr": subprocess.PIPE, "cwd": tmp_path}
-        done = minidiff(*words, stdout=nobody, **how)
-    assert (done.returncode, "Error" in done.stderr) == (141, False), done.stderr
-    assert (tmp_path / "r.json").exists() == ("--json" in words)
+        done = subprocess.run(
+            [*FORKS, *words],
+            cwd=tmp_path,
+            env=ENV,
+            stdout=nobody,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert (statuses(tmp_path), "Error" in done.stderr) == ([141, 141], False), done.stderr
+    assert (tmp_path / "r.json").exists()
 
 
 @pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">/dev/full"])
@@ -685,19 +681,15 @@ LOST = ["2>/dev/full", "2>&1 >/dev/null | head -c 1", "2>&1 | head -c 1", "2>&-"
 @pytest.mark.parametrize("lost", LOST)
 def test_no_work_is_lost_with_a_console_that_fails(run: Path, tmp_path: Path, lost: str) -> None:
     """The bars go to a full disk, or to a reader who has seen enough."""
-    for words, out in (
-        (
-            f"train {run.parent}/tiny.py --out run {' '.join(QUICK)}",
-            "run/step-000000004.safetensors",
-        ),
-        (f"evaluate {run} --data digits --n 8 --steps 4 --batch 2 --json q.json", "q.json"),
-        (f"sample {run} --n 8 --steps 4 --batch 2 --out x.npz", "x.npz"),
-    ):
-        command = f"{sys.executable} -m minidiff {words} {lost}; echo ${{PIPESTATUS[0]}} >status"
-        subprocess.run(["bash", "-c", command], cwd=tmp_path)
-        assert (tmp_path / out).exists(), words
-        unread = lost == "2>&1 | head -c 1"
-        assert (tmp_path / "status").read_text() == ("141\n" if unread else "0\n"), words
+    words = [
+        f"train {run.parent}/tiny.py --out run {' '.join(QUICK)}",
+        f"evaluate {run} --data digits --n 8 --steps 4 --batch 2 --json q.json",
+        f"sample {run} --n 8 --steps 4 --batch 2 --out x.npz",
+    ]
+    subprocess.run(["bash", "-c", f"{shlex.join([*FORKS, *words])} {lost}"], cwd=tmp_path, env=ENV)
+    for out in ("run/step-000000004.safetensors", "q.json", "x.npz"):
+        assert (tmp_path / out).exists()
+    assert statuses(tmp_path) == [141 if lost == "2>&1 | head -c 1" else 0] * 3
 
 
 def test_results_go_into_a_device_and_not_in_its_place(
@@ -753,39 +745,21 @@ def test_no_option_begins_like_several_of_torchrun(run: Path) -> None:
         assert get_args_parser().parse_args(line.split()[1:]).training_script == "minidiff"
 
 
-def test_drawing_on_several_processes(run: Path, tmp_path: Path) -> None:
-    import numpy as np
-
-    command = "-m torch.distributed.run --nproc_per_node=2 -m minidiff sample digits -n 5"
-    done = subprocess.run(
-        [sys.executable, *command.split(), "--steps", "2", "--out", "a.npz"],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    with np.load(tmp_path / "a.npz") as drawn:
-        assert len(drawn[drawn.files[0]]) == 5
-
-
 def test_a_command_works_without_a_home(tmp_path: Path) -> None:
     """The user of a container that was started under a bare number."""
     code = "import os, sys; os.getuid = lambda: 54321; os.environ.pop('HOME', None)\n"
-    code += "from minidiff.cli.parser import main; sys.exit(main(sys.argv[1:]))"
-    for words, status, said in (
-        ("train digits --steps 1 --batch 8 --sample_every 0 --out r", 0, ""),
-        ("nll cifar10 --data cifar10", 1, "no home folder to keep downloads in: set MINIDIFF_DATA"),
-    ):
-        environment = {k: v for k, v in os.environ.items() if k not in ("HOME", "MINIDIFF_DATA")}
-        done = subprocess.run(
-            [sys.executable, "-c", code, *words.split()],
-            cwd=tmp_path,
-            env={**environment, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-        )
-        assert (done.returncode, said in done.stderr) == (status, True), done.stderr
+    code += "from minidiff.cli.parser import main\n"
+    code += "print([main(line.split()) for line in sys.argv[1:]])"
+    words = [
+        "train digits --steps 1 --batch 8 --sample_every 0 --out r",
+        "nll cifar10 --data cifar10",
+    ]
+    environment = {k: v for k, v in ENV.items() if k not in ("HOME", "MINIDIFF_DATA")}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=tmp_path, env=environment, **TEXT
+    )
+    assert done.stdout.endswith("[0, 1]\n"), done.stderr
+    assert "no home folder to keep downloads in: set MINIDIFF_DATA" in done.stderr
 
 
 TINY = {  # added to an example, so that it takes seconds
