@@ -36,14 +36,14 @@ RIGHT = [
 
 
 @functools.cache
-def exercises(stem: str) -> dict[str, tool.Exercise]:
-    """The exercises of a chapter by their labels."""
-    return {e.label: e for e in tool.exercises(tool.NOTEBOOKS / f"{stem}.ipynb")}
+def exercises(stem: str) -> list[tool.Exercise]:
+    """The exercises of a chapter, whose cells run once for all that is asked here."""
+    return list(tool.exercises(tool.NOTEBOOKS / f"{stem}.ipynb"))
 
 
 def verdict(stem: str, label: str, code: str) -> str:
     """What the check prints of an answer."""
-    exercise = exercises(stem)[label]
+    (exercise,) = (e for e in exercises(stem) if e.label == label)
     space = dict(exercise.names)
     exec(compile(code, label, "exec"), space)
     (name,) = inspect.signature(exercise.tests).parameters
@@ -51,6 +51,11 @@ def verdict(stem: str, label: str, code: str) -> str:
     with contextlib.redirect_stdout(said):
         md.book.check(label, exercise.tests, space[name])
     return said.getvalue()
+
+
+@pytest.mark.parametrize("path", tool.select([]), ids=lambda path: path.stem)
+def test_stubs_fail_and_solutions_pass(path: Path) -> None:
+    assert list(tool.exercise_failures(exercises(path.stem))) == []
 
 
 @pytest.mark.parametrize(("stem", "label", "code", "words"), WRONG)
@@ -70,7 +75,7 @@ def test_a_right_answer_passes(stem: str, label: str, code: str) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_exercise_has_mutants(path: Path) -> None:
     wrong, right = ANSWERS[path.stem]["WRONG"], ANSWERS[path.stem]["RIGHT"]
-    for label in exercises(path.stem):
+    for label in [exercise.label for exercise in exercises(path.stem)]:
         assert len(wrong.get(label, ())) >= 3, label
         assert len(right.get(label, ())) >= 2, label
 

@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -378,8 +378,8 @@ def exercises(path: Path) -> Iterator[Exercise]:
             yield Exercise(label, names["tests"], names[solution], unsolved, solved, names)
 
 
-def exercise_failures(path: Path) -> Iterator[str]:
-    for exercise in exercises(path):
+def exercise_failures(found: Iterable[Exercise]) -> Iterator[str]:
+    for exercise in found:
         if not exercise.unsolved.endswith("not solved yet\n"):
             yield f"{exercise.label}: the stub is not called unsolved: {exercise.unsolved!r}"
         if not exercise.solved.endswith("correct\n"):
@@ -455,7 +455,8 @@ def main() -> int:
     if arguments.command == "run":
         return run(paths, arguments.jobs, arguments.record)
     for path in paths:
-        found = list(problems(path) if arguments.command == "check" else exercise_failures(path))
+        check = arguments.command == "check"
+        found = list(problems(path) if check else exercise_failures(exercises(path)))
         failed = failed or bool(found)
         for problem in found:
             print(f"{path.stem}: {problem}")
