@@ -99,7 +99,10 @@ class TrainConfig:
         self._check_network_options()
         if self.loss == "hybrid" and self.variance not in ("learned", "diagonal"):
             raise ValueError('loss = "hybrid" trains the variance: it needs variance = "learned"')
-        if self.loss in ("min-snr", "vlb", "hybrid") and self.times in ("log-normal", "logit-normal"):
+        if self.loss in ("min-snr", "vlb", "hybrid") and self.times in (
+            "log-normal",
+            "logit-normal",
+        ):
             raise ValueError(
                 f'loss = "{self.loss}" has one term for each step, and times = "{self.times}" lie '
                 'between the steps: take loss = "simple" or times = "stratified"'
