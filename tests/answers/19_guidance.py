@@ -71,190 +71,85 @@ def guided_eps(eps_of, x, t, labels, null, w):
             "Return one eps for each x",
         ),
     ],
-    "ex-19-velocity": [
+    "ex-19-interval": [
         (
             """
-def to_flow(xt, eps, alpha_bar):  # from noise to data
-    a, b = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
-    x0 = (xt - b * eps) / a
-    return xt / (a + b), b / (a + b), x0 - eps
+def eps_between(eps_of, x, t, labels, null, w, low, high):  # guided everywhere
+    both = torch.cat([labels, torch.full_like(labels, null)])
+    with_label, without = eps_of(torch.cat([x, x]), t, both).chunk(2)
+    return (1 + w) * with_label - w * without
 """,
-            "from data to noise",
+            "unguided",
         ),
         (
             """
-def to_flow(xt, eps, alpha_bar):  # not rescaled
-    a, b = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
-    x0 = (xt - b * eps) / a
-    return xt, b / (a + b), eps - x0
+def eps_between(eps_of, x, t, labels, null, w, low, high):  # w = 0 outside, but asks all the same
+    w = w if low < t <= high else 0.0
+    both = torch.cat([labels, torch.full_like(labels, null)])
+    with_label, without = eps_of(torch.cat([x, x]), t, both).chunk(2)
+    return (1 + w) * with_label - w * without
 """,
-            "divide x_t by a + b",
+            "six predictions are enough",
         ),
         (
             """
-def to_flow(xt, eps, alpha_bar):  # s is the standard deviation
-    a, b = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
-    x0 = (xt - b * eps) / a
-    return xt / (a + b), b, eps - x0
+def eps_between(eps_of, x, t, labels, null, w, low, high):  # the ends exchanged
+    if not low <= t < high:
+        return eps_of(x, t, labels)
+    both = torch.cat([labels, torch.full_like(labels, null)])
+    with_label, without = eps_of(torch.cat([x, x]), t, both).chunk(2)
+    return (1 + w) * with_label - w * without
 """,
-            "s is the noise's share",
+            "the answer is the guided prediction",
         ),
         (
             """
-def to_flow(xt, eps, alpha_bar):  # s is the image's share
-    a, b = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
-    x0 = (xt - b * eps) / a
-    return xt / (a + b), a / (a + b), eps - x0
+def eps_between(eps_of, x, t, labels, null, w, low, high):  # no label outside
+    if not low < t <= high:
+        return eps_of(x, t, torch.full_like(labels, null))
+    both = torch.cat([labels, torch.full_like(labels, null)])
+    with_label, without = eps_of(torch.cat([x, x]), t, both).chunk(2)
+    return (1 + w) * with_label - w * without
 """,
-            "s is the noise's share",
+            "unguided",
         ),
         (
             """
-def to_flow(xt, eps, alpha_bar):  # variances for factors
-    a, b = alpha_bar, 1 - alpha_bar
-    x0 = (xt - b * eps) / a
-    return xt / (a + b), b / (a + b), eps - x0
+def eps_between(eps_of, x, t, labels, null, w, low, high):
+    eps_of(x, t, labels)
 """,
-            "s is the noise's share",
-        ),
-        (
-            """
-def to_flow(xt, eps, alpha_bar):  # x_t where x_0 belongs
-    a, b = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
-    return xt / (a + b), b / (a + b), eps - xt
-""",
-            "u must be eps - x0",
-        ),
-        (
-            """
-def to_flow(xt, eps, alpha_bar):  # another order
-    a, b = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
-    x0 = (xt - b * eps) / a
-    return b / (a + b), xt / (a + b), eps - x0
-""",
-            "the first is z",
-        ),
-        (
-            """
-def to_flow(xt, eps, alpha_bar):
-    a, b = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
-""",
-            "Return three things",
+            "Return one eps for each x",
         ),
     ],
-    "ex-19-boundary": [
+    "ex-19-strength": [
         (
             """
-def boundary(alpha_bar):  # c_skip = 1 throughout: more for F to do than need be
-    a = alpha_bar**0.5
-    return 1.0, ((1 - a) ** 2 + 1 - alpha_bar) ** 0.5
+def strength_for_means(m, m1, m2):  # the other way round
+    return (m - m1) / (m2 - m1) if m1 != m2 else None
 """,
-            "|c_out| can be smaller",
+            "w is positive",
         ),
         (
             """
-def boundary(alpha_bar):  # a variance
-    return alpha_bar**0.5, 1 - alpha_bar
+def strength_for_means(m, m1, m2):  # from the weaker model
+    w = (m - m2) / (m1 - m2) if m1 != m2 else 0
+    return w if w > 0 else None
 """,
-            "Is your c_out a variance?",
+            "does not give the exact eps",
         ),
         (
             """
-def boundary(alpha_bar):  # alpha_bar for its root
-    return alpha_bar, (1 - alpha_bar) ** 0.5
+def strength_for_means(m, m1, m2):  # its size only
+    return abs((m - m1) / (m1 - m2)) if m1 != m2 else None
 """,
-            "|c_out| must equal it",
+            "leads away from it",
         ),
         (
             """
-def boundary(alpha_bar):  # x_0 from x_t and eps: infinite at large noise, and no variance 1
-    return 1 / alpha_bar**0.5, -(((1 - alpha_bar) / alpha_bar) ** 0.5)
+def strength_for_means(m, m1, m2):
+    (m - m1) / (m1 - m2)
 """,
-            "|c_out| can be smaller",
-        ),
-        (
-            """
-def boundary(alpha_bar):  # the two exchanged
-    return (1 - alpha_bar) ** 0.5, alpha_bar**0.5
-""",
-            "c_skip must be 1",
-        ),
-        (
-            """
-def boundary(alpha_bar):  # F always has a say
-    return 1.0, 1.0
-""",
-            "F still has a say",
-        ),
-        (
-            """
-def boundary(alpha_bar):
-    skip, out = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
-""",
-            "Return two: c_skip and c_out",
-        ),
-    ],
-    "ex-19-pca": [
-        (
-            """
-def smallest_code(singular, share):  # the squares forgotten
-    kept = singular.cumsum(0) / singular.sum()
-    return int((kept < share).sum()) + 1
-""",
-            "Variances are the squares",
-        ),
-        (
-            """
-def smallest_code(singular, share):  # an index, not a count
-    kept = (singular**2).cumsum(0) / (singular**2).sum()
-    return int((kept < share).sum())
-""",
-            "k counts directions",
-        ),
-        (
-            """
-def smallest_code(singular, share):  # one too many
-    kept = (singular**2).cumsum(0) / (singular**2).sum()
-    return int((kept < share).sum()) + 2
-""",
-            "one is enough, not 2",
-        ),
-        (
-            """
-def smallest_code(singular, share):  # counts directions larger than a share of the first
-    return max(1, int((singular**2 > (1 - share) * singular[0] ** 2).sum()))
-""",
-            "two in all, not 1",
-        ),
-        (
-            """
-def smallest_code(singular, share):  # that share of the directions
-    return max(1, int(share * len(singular)))
-""",
-            "one is enough, not 2",
-        ),
-        (
-            """
-def smallest_code(singular, share):  # one too few but for k = 1 and the last
-    kept = (singular**2).cumsum(0) / (singular**2).sum()
-    k = int((kept < share).sum())
-    return max(k, 1)
-""",
-            "two in all, not 1",
-        ),
-        (
-            """
-def smallest_code(singular, share):  # the check's examples, learned by heart
-    return {0.5: 1, 0.6: 2, 0.999: 4}.get(share, 30)
-""",
-            "k is the smallest number",
-        ),
-        (
-            """
-def smallest_code(singular, share):
-    kept = (singular**2).cumsum(0) / (singular**2).sum()
-""",
-            "is there a return?",
+            "there is a w",
         ),
     ],
 }
@@ -274,46 +169,21 @@ def guided_eps(eps_of, x, t, labels, null, w):  # slices, a list of labels
     return out[:n] * (1 + w) - out[n:] * w
 """,
     ],
-    "ex-19-velocity": [
+    "ex-19-interval": [
         """
-def to_flow(xt, eps, alpha_bar):  # roots of tensors; x_0 by z
-    a, b = torch.sqrt(alpha_bar), torch.sqrt(1 - alpha_bar)
-    z, s = xt / (a + b), b / (a + b)
-    return z, s, (eps - z) / (1 - s)
-""",
-        """
-def to_flow(xt, eps, alpha_bar):  # math, float64, a list
-    a, b = math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
-    x0 = (xt.double() - b * eps.double()) / a
-    s = 1 / (1 + a / b)
-    return [(1 - s) * x0 + s * eps, s, eps - x0]
+def eps_between(eps_of, x, t, labels, null, w, low, high):  # two calls inside
+    eps = eps_of(x, t, labels)
+    if t > low and t <= high:
+        eps = eps + w * (eps - eps_of(x, t, torch.full_like(labels, null)))
+    return eps
 """,
     ],
-    "ex-19-boundary": [
+    "ex-19-strength": [
         """
-def boundary(alpha_bar):  # the other sign, floats
-    a = float(alpha_bar)
-    return math.sqrt(a), math.sqrt(1 - a)
-""",
-        """
-def boundary(alpha_bar):  # float32, through the angle
-    angle = torch.acos(alpha_bar.sqrt()).float()
-    return [angle.cos(), -angle.sin()]
-""",
-    ],
-    "ex-19-pca": [
-        """
-def smallest_code(singular, share):  # a loop
-    total, kept = sum(float(s) ** 2 for s in singular), 0.0
-    for k, s in enumerate(singular.tolist(), 1):
-        kept += s * s
-        if kept >= share * total:
-            return k
-""",
-        """
-def smallest_code(singular, share):  # searched, float32, still a tensor
-    kept = singular.float().square().cumsum(0)
-    return torch.searchsorted(kept, share * kept[-1]) + 1
+def strength_for_means(m, m1, m2):  # by the signs
+    if (m - m1) * (m1 - m2) <= 0:
+        return None
+    return abs(m - m1) / abs(m1 - m2)
 """,
     ],
 }
