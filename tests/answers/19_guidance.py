@@ -177,6 +177,14 @@ def eps_between(eps_of, x, t, labels, null, w, low, high):  # two calls inside
         eps = eps + w * (eps - eps_of(x, t, torch.full_like(labels, null)))
     return eps
 """,
+        """
+def eps_between(eps_of, x, t, labels, null, w, low, high):  # null first, slices
+    if t <= low or t > high:
+        return eps_of(x, t, labels)
+    nothing = torch.tensor([null] * len(labels))
+    out = eps_of(x.repeat(2, 1), t, torch.cat([nothing, labels]))
+    return out[len(x) :] * (1 + w) - out[: len(x)] * w
+""",
     ],
     "ex-19-strength": [
         """
@@ -184,6 +192,11 @@ def strength_for_means(m, m1, m2):  # by the signs
     if (m - m1) * (m1 - m2) <= 0:
         return None
     return abs(m - m1) / abs(m1 - m2)
+""",
+        """
+def strength_for_means(m, m1, m2):  # a tensor, division by zero told apart at the end
+    w = torch.tensor(m - m1).double() / torch.tensor(m1 - m2).double()
+    return w if torch.isfinite(w) and w > 0 else None
 """,
     ],
 }

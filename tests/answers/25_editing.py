@@ -153,10 +153,16 @@ RIGHT = {
         """
 def weights_given(means, weights, v, x, mask):  # densities, a loop
     p = [
-        float(w) * math.exp(-float(((m - x)[mask] ** 2).sum()) / (2 * v))
+        float(w) * float((-((m - x)[mask] ** 2).sum() / (2 * v)).exp())
         for m, w in zip(means, weights)
     ]
     return torch.tensor(p).double() / sum(p)
+""",
+        """
+def weights_given(means, weights, v, x, mask):  # by the library
+    std = torch.full((len(means),), v**0.5)
+    part = md.toy.GaussianMixture(means[:, mask], std, weights)
+    return part._log_joint(x[mask][None]).softmax(1)[0]
 """,
     ],
     "ex-25-put": [
@@ -164,7 +170,14 @@ def weights_given(means, weights, v, x, mask):  # densities, a loop
 def put_back(xs, x0, mask, alpha_bar_s, eps):  # a product in place of where
     a = float(alpha_bar_s)
     m = mask.float()
-    return m * (math.sqrt(a) * x0 + math.sqrt(1 - a) * eps) + (1 - m) * xs
+    return m * (a**0.5 * x0 + (1 - a) ** 0.5 * eps) + (1 - m) * xs
+""",
+        """
+def put_back(xs, x0, mask, alpha_bar_s, eps):  # in place, by a mask of full shape
+    x, where = xs.clone(), mask.expand(xs.shape)
+    x[where] = x0[where] * alpha_bar_s.sqrt()
+    x[where] += (1 - alpha_bar_s).sqrt() * eps[where]
+    return x
 """,
     ],
     "ex-25-reverse": [
@@ -172,6 +185,13 @@ def put_back(xs, x0, mask, alpha_bar_s, eps):  # a product in place of where
 def relabel(model, x, old, new, w, end, steps, null):  # the encoder by guide, too
     code = md.encode(md.guide(model, old), x, steps, start=0, end=end)
     return md.decode(md.guide(model, new, w, null=null), code, steps, start=end, end=0)
+""",
+        """
+def relabel(model, x, old, new, w, end, steps, null):  # the solver itself
+    code = md.encode(model, x, steps=steps, end=end, labels=old)
+    grid = md.tau(model.schedule, steps, start=end)
+    *_, last = md.solve(md.guide(model, new, w, null), code, grid, "euler")
+    return last.x
 """,
     ],
 }
