@@ -183,7 +183,7 @@ def put_back(xs, x0, mask, alpha_bar_s, eps):  # in place, by a mask of full sha
     "ex-25-reverse": [
         """
 def relabel(model, x, old, new, w, end, steps, null):  # the encoder by guide, too
-    code = md.encode(md.guide(model, old), x, steps, start=0, end=end)
+    code = md.encode(md.guide(model, old, 0, null), x, steps, start=0, end=end)
     return md.decode(md.guide(model, new, w, null=null), code, steps, start=end, end=0)
 """,
         """
