@@ -1,4 +1,4 @@
-"""Chapter 19: inpainting and editing with a network as it is. Only the walk is another.
+"""Chapter 25: inpainting and editing with a network as it is. Only the walk is another.
 
 RePaint (Lugmayr et al. 2022) and SDEdit (Meng et al. 2022).
 """

@@ -277,7 +277,7 @@ def test_the_chapters_of_a_figure_are_named_beside_its_link(name: str) -> None:
     page = (ROOT / "book" / "play.md").read_text()
     (said,) = re.findall(rf"^\| .*#live-{name}\).*\|(.*)\|$", page, flags=re.M)
     places = [place for place, figure in live.PLACES.items() if figure == name]
-    marks = [f'<a id="{place}"></a>' for place in places] + ["## And then"] * ("and-then" in places)
+    marks = [f'<a id="{place}"></a>' for place in places]
     found = {
         int(stem[:2]) for stem, text in notebooks().items() if any(mark in text for mark in marks)
     }

@@ -43,8 +43,9 @@ NEEDS: dict[str, tuple[str, ...]] = {  # a chapter: those that it cannot be unde
     "sde_likelihood": ("ode",),
     "scale": ("unet", "training_sampling"),
     "bug_museum": ("ddim",),
-    "where_next": ("ode",),
+    "guidance": ("score", "ddim"),
     "discrete": ("elbo",),
+    "editing": ("guidance", "ode"),
     "gaussian_identities": (),
     "probability": (),
     "training_history": (),
@@ -180,7 +181,11 @@ COURSES = {
             Session("mistakes", {"bug_museum": "tau posterior mutation agree"}),
             Session(
                 "what came after, and projects",
-                {"where_next": "guide velocity boundary gaussian", "discrete": "order tie"},
+                {
+                    "guidance": "guide interval gaussian",
+                    "discrete": "order tie",
+                    "editing": "known reverse",
+                },
             ),
         ),
     ),
@@ -213,7 +218,7 @@ COURSES = {
             ),
             Session(
                 "money, and what came after",
-                {"scale": "mfu unequal budget latent", "where_next": "guide velocity"},
+                {"scale": "mfu unequal budget latent", "guidance": "guide interval"},
             ),
         ),
     ),

@@ -46,7 +46,7 @@ PLACES = {  # the figure of a chapter, or a section's list: the figure that answ
     "fig-ode-hook": "plane",
     "fig-ode-steps": "solver",
     "fig-next-guided": "guidance",
-    "and-then": "inpainting",
+    "fig-edit-hats": "inpainting",
 }
 WEIGHTS = ("digits_labels",)  # the networks of network.js
 
