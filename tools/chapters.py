@@ -50,6 +50,8 @@ QUESTIONS = {
     17: "How fast, how big, how much?",
     18: "Which mistakes do published implementations make, and which test finds each?",
     19: "Guidance, latent diffusion, flow matching, consistency: what changes in the code?",
+    22: "Can one network call draw a picture, and what is lost on the way there?",
+    23: "Must it be a U-Net, and must it be pixels?",
     24: "How does one add noise to a word?",
     90: "Which facts about Gaussians does the book stand on, and why are they true?",
     91: "What must I know about probability to read this book?",

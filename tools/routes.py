@@ -44,6 +44,8 @@ NEEDS: dict[str, tuple[str, ...]] = {  # a chapter: those that it cannot be unde
     "scale": ("unet", "training_sampling"),
     "bug_museum": ("ddim",),
     "where_next": ("ode",),
+    "few_steps": ("ode",),
+    "transformers_latents": ("unet", "training_sampling"),
     "discrete": ("elbo",),
     "gaussian_identities": (),
     "probability": (),
@@ -180,7 +182,12 @@ COURSES = {
             Session("mistakes", {"bug_museum": "tau posterior mutation agree"}),
             Session(
                 "what came after, and projects",
-                {"where_next": "guide velocity boundary gaussian", "discrete": "order tie"},
+                {
+                    "where_next": "guide velocity gaussian",
+                    "few_steps": "boundary lines",
+                    "transformers_latents": "pca",
+                    "discrete": "order tie",
+                },
             ),
         ),
     ),
