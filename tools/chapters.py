@@ -50,6 +50,8 @@ QUESTIONS = {
     17: "How fast, how big, how much?",
     18: "Which mistakes do published implementations make, and which test finds each?",
     19: "How do you get what you ask for?",
+    22: "Can one network call draw a picture, and what is lost on the way there?",
+    23: "Must it be a U-Net, and must it be pixels?",
     24: "How does one add noise to a word?",
     25: "Can a trained network change a picture, and learn from mine?",
     90: "Which facts about Gaussians does the book stand on, and why are they true?",

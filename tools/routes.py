@@ -44,6 +44,8 @@ NEEDS: dict[str, tuple[str, ...]] = {  # a chapter: those that it cannot be unde
     "scale": ("unet", "training_sampling"),
     "bug_museum": ("ddim",),
     "guidance": ("score", "ddim"),
+    "few_steps": ("ode",),
+    "transformers_latents": ("unet", "training_sampling"),
     "discrete": ("elbo",),
     "editing": ("guidance", "ode"),
     "gaussian_identities": (),
@@ -183,6 +185,8 @@ COURSES = {
                 "what came after, and projects",
                 {
                     "guidance": "guide interval gaussian",
+                    "few_steps": "boundary lines",
+                    "transformers_latents": "pca",
                     "discrete": "order tie",
                     "editing": "known reverse",
                 },

@@ -1,4 +1,4 @@
-"""Chapters 6 and 19: a transformer of image patches in the place of the U-Net (DiT)."""
+"""Chapter 23: a transformer of image patches in the place of the U-Net (DiT)."""
 
 from __future__ import annotations
 
