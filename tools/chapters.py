@@ -21,7 +21,8 @@ PARTS = {
     START: range(0, 1),
     "Denoising diffusion probabilistic models": range(1, 11),
     "Denoising diffusion implicit models": range(11, 17),
-    "At scale and in the field": range(17, 90),
+    "At scale and in the field": range(17, 19),
+    "What came after": range(19, 90),
 }
 APPENDIX = 90  # notebooks from this number on come first among the appendices
 APPENDICES = [
@@ -49,6 +50,8 @@ QUESTIONS = {
     17: "How fast, how big, how much?",
     18: "Which mistakes do published implementations make, and which test finds each?",
     19: "Guidance, latent diffusion, flow matching, consistency: what changes in the code?",
+    20: "Where should a network be trained, and where should a sampler stop?",
+    21: "What is left of a diffusion model without schedule, chain and bound?",
     90: "Which facts about Gaussians does the book stand on, and why are they true?",
     91: "What must I know about probability to read this book?",
     92: "Which runs made the weights of this book, and what did each of them change?",

@@ -44,6 +44,8 @@ NEEDS: dict[str, tuple[str, ...]] = {  # a chapter: those that it cannot be unde
     "scale": ("unet", "training_sampling"),
     "bug_museum": ("ddim",),
     "where_next": ("ode",),
+    "noise_levels": ("ode",),
+    "flow_matching": ("sde_likelihood", "noise_levels"),
     "gaussian_identities": (),
     "probability": (),
     "training_history": (),
@@ -179,7 +181,11 @@ COURSES = {
             Session("mistakes", {"bug_museum": "tau posterior mutation agree"}),
             Session(
                 "what came after, and projects",
-                {"where_next": "guide velocity boundary gaussian"},
+                {
+                    "where_next": "guide boundary gaussian",
+                    "noise_levels": "wrap heun churn",
+                    "flow_matching": "velocity euler straight",
+                },
             ),
         ),
     ),
@@ -212,7 +218,7 @@ COURSES = {
             ),
             Session(
                 "money, and what came after",
-                {"scale": "mfu unequal budget latent", "where_next": "guide velocity"},
+                {"scale": "mfu unequal budget latent", "where_next": "guide"},
             ),
         ),
     ),

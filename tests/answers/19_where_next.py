@@ -71,77 +71,6 @@ def guided_eps(eps_of, x, t, labels, null, w):
             "Return one eps for each x",
         ),
     ],
-    "ex-19-velocity": [
-        (
-            """
-def to_flow(xt, eps, alpha_bar):  # from noise to data
-    a, b = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
-    x0 = (xt - b * eps) / a
-    return xt / (a + b), b / (a + b), x0 - eps
-""",
-            "from data to noise",
-        ),
-        (
-            """
-def to_flow(xt, eps, alpha_bar):  # not rescaled
-    a, b = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
-    x0 = (xt - b * eps) / a
-    return xt, b / (a + b), eps - x0
-""",
-            "divide x_t by a + b",
-        ),
-        (
-            """
-def to_flow(xt, eps, alpha_bar):  # s is the standard deviation
-    a, b = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
-    x0 = (xt - b * eps) / a
-    return xt / (a + b), b, eps - x0
-""",
-            "s is the noise's share",
-        ),
-        (
-            """
-def to_flow(xt, eps, alpha_bar):  # s is the image's share
-    a, b = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
-    x0 = (xt - b * eps) / a
-    return xt / (a + b), a / (a + b), eps - x0
-""",
-            "s is the noise's share",
-        ),
-        (
-            """
-def to_flow(xt, eps, alpha_bar):  # variances for factors
-    a, b = alpha_bar, 1 - alpha_bar
-    x0 = (xt - b * eps) / a
-    return xt / (a + b), b / (a + b), eps - x0
-""",
-            "s is the noise's share",
-        ),
-        (
-            """
-def to_flow(xt, eps, alpha_bar):  # x_t where x_0 belongs
-    a, b = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
-    return xt / (a + b), b / (a + b), eps - xt
-""",
-            "u must be eps - x0",
-        ),
-        (
-            """
-def to_flow(xt, eps, alpha_bar):  # another order
-    a, b = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
-    x0 = (xt - b * eps) / a
-    return b / (a + b), xt / (a + b), eps - x0
-""",
-            "the first is z",
-        ),
-        (
-            """
-def to_flow(xt, eps, alpha_bar):
-    a, b = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
-""",
-            "Return three things",
-        ),
-    ],
     "ex-19-boundary": [
         (
             """
@@ -272,21 +201,6 @@ def guided_eps(eps_of, x, t, labels, null, w):  # slices, a list of labels
     both = torch.tensor(labels.tolist() + [null] * len(labels))
     out, n = eps_of(x.repeat(2, 1), t, both), len(x)
     return out[:n] * (1 + w) - out[n:] * w
-""",
-    ],
-    "ex-19-velocity": [
-        """
-def to_flow(xt, eps, alpha_bar):  # roots of tensors; x_0 by z
-    a, b = torch.sqrt(alpha_bar), torch.sqrt(1 - alpha_bar)
-    z, s = xt / (a + b), b / (a + b)
-    return z, s, (eps - z) / (1 - s)
-""",
-        """
-def to_flow(xt, eps, alpha_bar):  # math, float64, a list
-    a, b = math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
-    x0 = (xt.double() - b * eps.double()) / a
-    s = 1 / (1 + a / b)
-    return [(1 - s) * x0 + s * eps, s, eps - x0]
 """,
     ],
     "ex-19-boundary": [
