@@ -1,4 +1,4 @@
-"""Chapters 14, 15 and 19: DDIM is Euler's method for the ODE d x_bar / d sigma = eps_theta.
+"""Chapters 14, 15 and 20: DDIM is Euler's method for the ODE d x_bar / d sigma = eps_theta.
 
 With x_bar = x / sqrt(alpha_bar) and sigma = sqrt(1/alpha_bar - 1) the noise level itself is the
 time: Song, Meng & Ermon 2021, eq. (14). Better solvers and encoding follow from that.

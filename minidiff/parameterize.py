@@ -1,4 +1,4 @@
-"""Chapters 4 and 19: what a network may predict. eps, x0, v, u, mu and the score say the same.
+"""Chapters 4 and 21: what a network may predict. eps, x0, v, u, mu and the score say the same.
 
 One table turns each of them into x0, one turns x0 back, at x_t = sqrt(a) x0 + sqrt(1-a) eps,
 a = alpha_bar_t. Everything else in the library sees only the pair (x0, eps).

@@ -1,4 +1,4 @@
-"""Chapters 7, 10 and 19: which t to train on, even, where the loss is large, or at any level."""
+"""Chapters 7, 10 and 20: which t to train on, even, where the loss is large, or at any level."""
 
 from __future__ import annotations
 

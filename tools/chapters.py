@@ -50,6 +50,8 @@ QUESTIONS = {
     17: "How fast, how big, how much?",
     18: "Which mistakes do published implementations make, and which test finds each?",
     19: "How do you get what you ask for?",
+    20: "Where should a network be trained, and where should a sampler stop?",
+    21: "What is left of a diffusion model without schedule, chain and bound?",
     22: "Can one network call draw a picture, and what is lost on the way there?",
     23: "Must it be a U-Net, and must it be pixels?",
     24: "How does one add noise to a word?",

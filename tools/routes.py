@@ -44,6 +44,8 @@ NEEDS: dict[str, tuple[str, ...]] = {  # a chapter: those that it cannot be unde
     "scale": ("unet", "training_sampling"),
     "bug_museum": ("ddim",),
     "guidance": ("score", "ddim"),
+    "noise_levels": ("ode",),
+    "flow_matching": ("sde_likelihood", "noise_levels"),
     "few_steps": ("ode",),
     "transformers_latents": ("unet", "training_sampling"),
     "discrete": ("elbo",),
@@ -185,6 +187,8 @@ COURSES = {
                 "what came after, and projects",
                 {
                     "guidance": "guide interval gaussian",
+                    "noise_levels": "wrap heun churn",
+                    "flow_matching": "velocity euler straight",
                     "few_steps": "boundary lines",
                     "transformers_latents": "pca",
                     "discrete": "order tie",
