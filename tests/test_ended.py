@@ -182,7 +182,8 @@ def test_a_signal_while_bits_are_counted(
     kept = one["images"]
     assert 0 < kept < 297
     assert f"; measured after {kept} of 297 images, and kept in q.json; to measure the" in sentence
-    others = go_on(sentence.replace("--batch 1", "--batch 250"), tmp_path)[-1]
+    words_again = go_on(sentence.replace("--batch 1", "--batch 250"), tmp_path)
+    others = words_again[words_again.index("--json") + 1]
     assert others == f"q-{kept}.json"
     two = json.loads((tmp_path / others).read_text())
     assert two["images"] == 297 - kept
@@ -326,8 +327,13 @@ def test_a_signal_while_the_result_is_written_comes_too_late(
     assert os.listdir(tmp_path) == [out]
 
 
+@pytest.mark.parametrize("another", [False, True])
 def test_a_folder_that_goes_is_no_folder_of_the_rest(
-    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    another: bool,
+    tiny: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The rest alone would look like all."""
     out = tmp_path / "out"
@@ -336,6 +342,8 @@ def test_a_folder_that_goes_is_no_folder_of_the_rest(
         for i, x in enumerate(generate.draw(*args)):
             if i == 2:
                 shutil.rmtree(out)
+                if another:
+                    out.mkdir()
             yield x
 
     monkeypatch.setattr(commands, "draw", removed)
@@ -344,7 +352,7 @@ def test_a_folder_that_goes_is_no_folder_of_the_rest(
         f"minidiff: the folder {out} is gone, and what was drawn with it\n"
         in capsys.readouterr().err
     )
-    assert not out.exists()
+    assert not out.exists() or os.listdir(out) == []
 
 
 def test_two_do_not_draw_into_one_folder(

@@ -29,15 +29,15 @@ def others(args: argparse.Namespace, done: int, n: int, option: str) -> str:
     >>> words = ["sample", "digits", "--n=9", "--out", "a.npz", "--seed", "3"]
     >>> args = argparse.Namespace(words=words, first=0, out=Path("a.npz"))
     >>> others(args, 4, 9, "--out")
-    'python -m minidiff sample digits --seed 3 -n 5 --first 4 --out a-4.npz'
+    'python -m minidiff sample -n 5 --first 4 --out a-4.npz digits --seed 3'
     """
     replaced = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for names in (("-n", "--n"), ("--first",), (option,)):
         replaced.add_argument(*names)
-    rest = replaced.parse_known_args(args.words)[1]
+    name, *rest = replaced.parse_known_args(args.words)[1]
     first, path = args.first + done, getattr(args, option[2:])
     where = [option, str(_beside(path, args.first, first))] if path else []
-    return shell([*command(), *rest, "-n", str(n - done), "--first", str(first), *where])
+    return shell([*command(), name, "-n", str(n - done), "--first", str(first), *where, *rest])
 
 
 def kept(error: BaseException, what: str, go_on: str) -> None:
