@@ -94,7 +94,7 @@ class Output:
             self.images[self.done : self.done + len(pixels)] = pixels
             self.done += len(pixels)
             return
-        if _identity(self.path) != self.folder:  # `write_whole` would begin another
+        if not (self.path / NAME).exists():  # another folder, or none: `write_whole` makes one
             self.done = 0
             raise ValueError(f"the folder {self.path} is gone, and what was drawn with it")
         for image in pixels:
@@ -108,7 +108,6 @@ class Output:
     def __enter__(self) -> Output:
         if not self.kind:
             self.held.enter_context(_held(self.path))
-            self.folder = _identity(self.path)
         return self
 
     def __exit__(
@@ -136,14 +135,6 @@ class Output:
             write_whole(self.path, file.getvalue())
         of = "" if self.done == self.n else f" of {self.n}"
         put(f"{self.done}{of} images in {self.path}")
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    """Which folder it is, whatever its name; None for none."""
-    with contextlib.suppress(OSError):
-        if folder.is_dir():
-            return (about := os.stat(folder)).st_dev, about.st_ino
-    return None
 
 
 @contextlib.contextmanager
