@@ -182,6 +182,8 @@ def test_a_signal_while_bits_are_counted(
     kept = one["images"]
     assert 0 < kept < 297
     assert f"; measured after {kept} of 297 images, and kept in q.json; to measure the" in sentence
+    if method == "ode":  # of the others it takes minutes
+        return
     words_again = go_on(sentence.replace("--batch 1", "--batch 250"), tmp_path)
     others = words_again[words_again.index("--json") + 1]
     assert others == f"q-{kept}.json"
@@ -192,7 +194,7 @@ def test_a_signal_while_bits_are_counted(
         assert main([*words[:3], *words[6:], "--json", "whole.json"]) == 0
     whole = json.loads((tmp_path / "whole.json").read_text())
     mean = (kept * one[what] + (297 - kept) * two[what]) / 297
-    assert whole[what] == pytest.approx(mean, rel=1e-4)  # the ODE's steps are a batch's
+    assert whole[what] == pytest.approx(mean, rel=1e-6)
     assert main(["nll", str(tiny), *DATA, "--first", "297"]) == 1
 
 
