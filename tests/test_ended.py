@@ -191,7 +191,7 @@ def test_a_signal_while_bits_are_counted(
     assert two["images"] == 297 - kept
     (what,) = [name for name in one if name.startswith("bits/dim")]
     with _chdir(tmp_path):
-        assert main([*words[:3], *words[6:], "--json", "whole.json"]) == 0
+        assert main([*words[:4], *words[8:], "--json", "whole.json"]) == 0
     whole = json.loads((tmp_path / "whole.json").read_text())
     mean = (kept * one[what] + (297 - kept) * two[what]) / 297
     assert whole[what] == pytest.approx(mean, rel=1e-6)
