@@ -1,5 +1,6 @@
 """The command line, from training on the digits to an exported model."""
 
+import argparse
 import contextlib
 import json
 import logging
@@ -8,10 +9,8 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,9 @@ import torch
 
 from minidiff.cli import commands
 from minidiff.cli.parser import EXAMPLES, _parser, main
-from minidiff.data import files
 from minidiff.data.sets import splits
 from minidiff.engine.config import TrainConfig, shipped_configs
 from minidiff.engine.distributed import World
-from minidiff.engine.generate import draw
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -111,86 +108,6 @@ def test_a_folder_with_other_pictures_is_refused_before_any_is_drawn(
     shown = capsys.readouterr().err
     assert "holds 1 other files (000002.png is one)" in shown
     assert "call/s" not in shown
-
-
-def interrupt(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """The status of a command that is sent Ctrl-C when two batches of its samples are done."""
-
-    def interrupted(*args: Any) -> Iterator[torch.Tensor]:
-        for i, x in enumerate(draw(*args)):
-            if i == 2:
-                monkeypatch.setattr(files, "whole", twice)
-                signal.raise_signal(signal.SIGINT)
-            yield x
-
-    def twice(*args: Any, true: Any = files.whole, **how: Any) -> Any:
-        signal.raise_signal(signal.SIGINT)  # a key that bounces, or `timeout`, sends it twice
-        return true(*args, **how)
-
-    monkeypatch.setattr(commands, "draw", interrupted)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        return main([*arguments, "--batch", "4", "--steps", "2"])
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.parametrize("name", ["singles", "x.npz", "x.png"])
-def test_an_interrupted_sample_keeps_what_is_drawn(
-    tmp_path: Path,
-    name: str,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    import numpy as np
-    from PIL import Image
-
-    out = tmp_path / name
-    scale = ["--scale", "1"] if name == "x.png" else []
-    sample = ["sample", "digits", "--n", "400", "--out", str(out), *scale]
-    assert interrupt(monkeypatch, *sample) == 130
-    shown = capsys.readouterr()
-    assert f"8 of 400 images in {out}" in shown.out
-    assert shown.err.endswith("minidiff: interrupted\n")
-    if name == "singles":
-        assert len(list(out.iterdir())) == 8
-        assert all(Image.open(p).size == (8, 8) for p in out.iterdir())
-    elif name == "x.npz":
-        assert np.load(out)["arr_0"].shape == (8, 8, 8, 1)
-    else:
-        assert Image.open(out).size == (28, 28)
-
-
-def test_an_interrupted_evaluation_tells_what_it_has(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "q.json"
-    evaluate = ["evaluate", "digits", "--data", "digits", "--n", "400", "--json", str(out)]
-    assert interrupt(monkeypatch, *evaluate) == 130
-    found = json.loads(out.read_text())
-    assert found["n_samples"] == 8
-    assert found["interrupted"] == "after 8 of 400 samples"
-    assert found["precision"] >= 0
-
-
-def test_an_interrupted_nll_tells_what_it_has(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    true, calls = commands.bits_per_dim, iter(range(9))
-
-    def interrupted(*args: object, **how: object) -> torch.Tensor:
-        if next(calls) == 2:
-            raise KeyboardInterrupt
-        return torch.ones(4).double()
-
-    monkeypatch.setattr(commands, "bits_per_dim", interrupted)
-    out = tmp_path / "nll.json"
-    command = ["nll", "digits", "--data", "digits", "--batch", "4", "--json", str(out)]
-    assert main(command) == 130
-    found = json.loads(out.read_text())
-    assert (found["images"], found["bits/dim (bound)"]) == (8, 1)
-    assert found["interrupted"] == "after 8 of 297 images"
-    assert true is not commands.bits_per_dim
 
 
 @pytest.mark.parametrize(
@@ -824,10 +741,12 @@ def test_the_configs_that_commands_name_are_shipped(root: Path) -> None:
 
 def test_a_nan_has_no_standard_error_of_0() -> None:
     x = torch.randn(50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    error = commands._error(float(x.sum()), float((x**2).sum()), len(x))
-    assert error == pytest.approx(float(x.std(correction=0)) / 50**0.5)
-    assert commands._error(7.0, 7.0, 7) == 0
-    assert math.isnan(commands._error(math.nan, math.nan, 7))
+    args = argparse.Namespace(method="ode")
+    found = commands._mean(args, x)
+    assert found["standard error"] == pytest.approx(float(x.std(correction=0)) / 50**0.5)
+    assert commands._mean(args, torch.ones(7).double())["standard error"] == 0
+    x[3] = math.nan
+    assert math.isnan(commands._mean(args, x)["standard error"])
 
 
 # ---- names of files are not to be trusted ----

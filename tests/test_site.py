@@ -426,6 +426,12 @@ def test_the_search_needs_no_server_and_no_storage(browser) -> None:
     )
     tab.goto(f"{(HTML / 'search.html').as_uri()}?q=posterior")
     assert tab.locator("#search-results li a").count() > 3
+    errors: list[str] = []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.goto((HTML / "notebooks/01_forward_process.html").as_uri())
+    tab.locator("button.search-button__button:visible").first.click()
+    tab.wait_for_selector("#pst-search-dialog[open] input:visible")
+    assert errors == []
     tab.close()
 
 

@@ -34,10 +34,10 @@ from minidiff.engine.config import TrainConfig
 from minidiff.engine.distributed import command
 from minidiff.engine.failures import Failed, notes
 from minidiff.engine.lock import locked
-from minidiff.engine.loop import Stopped, train
+from minidiff.engine.loop import train
 from minidiff.engine.resume import Changed
 from minidiff.engine.runlog import RunLog
-from minidiff.engine.signals import ENDING, interrupted_once, noted
+from minidiff.engine.signals import ENDING, Stopped, noted
 from minidiff.schedule import Schedule
 from minidiff.unet.network import UNet
 
@@ -70,12 +70,13 @@ def _pictures(folder: Path, n: int = 40) -> Path:
 @pytest.fixture(autouse=True)
 def _no_nohup() -> Iterator[None]:
     """Under nohup these tests would wait for what their processes ignore."""
-    hangup = getattr(signal, "SIGHUP", signal.SIGINT)
-    before = signal.getsignal(hangup)
-    if before is signal.SIG_IGN:
-        signal.signal(hangup, signal.SIG_DFL)
+    usual = {
+        s: signal.default_int_handler if s == signal.SIGINT else signal.SIG_DFL for s in ENDING
+    }
+    before = {s: signal.signal(s, handler) for s, handler in usual.items()}
     yield
-    signal.signal(hangup, before)
+    for s, handler in before.items():
+        signal.signal(s, handler)
 
 
 def _arguments(folder: Path, *more: str) -> list[str]:
@@ -203,24 +204,33 @@ def test_what_comes_with_a_signal_is_not_a_second_one(monkeypatch: pytest.Monkey
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
         assert seen == [signal.SIGINT]
-    with interrupted_once():
-        for _ in range(2):
-            with pytest.raises(KeyboardInterrupt):
-                os.kill(os.getpid(), signal.SIGINT)
+    with noted(at_once=True) as seen:
+        with noted():  # within it, the first is only noted
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert seen == [signal.SIGTERM]
+    with noted(at_once=True):
+        with pytest.raises(Stopped, match="SIGTERM"):
+            os.kill(os.getpid(), signal.SIGTERM)
+        with noted():
             os.kill(os.getpid(), signal.SIGINT)  # the echo
             now += signals.ECHO
+            with pytest.raises(KeyboardInterrupt) as last:
+                os.kill(os.getpid(), signal.SIGINT)
+            assert type(last.value) is KeyboardInterrupt
     assert {s: signal.getsignal(s) for s in ENDING} == before
 
 
 @POSIX
-def test_nohup_stays_in_force() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+@pytest.mark.parametrize("signum", ENDING)
+def test_what_is_ignored_stays_so(signum: int) -> None:
+    """As under nohup, or in the background of a script."""
+    before = signal.signal(signum, signal.SIG_IGN)
     try:
-        with noted(True) as seen:
-            os.kill(os.getpid(), signal.SIGHUP)
+        with noted(at_once=True) as seen:
+            os.kill(os.getpid(), signum)
             assert seen == []
     finally:
-        signal.signal(signal.SIGHUP, before)
+        signal.signal(signum, before)
 
 
 class SignalAt(Images):
@@ -263,11 +273,13 @@ def test_signals_save_and_handlers_come_back(tmp_path: Path, signum: int) -> Non
 def test_a_signal_while_a_state_is_written_leaves_it_whole(
     tmp_path: Path, signum: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    signals = [signum, signum]  # all while the first is written: a late one would be a second
+
     def interrupted(path: Path, content: bytes) -> None:
         with files.whole(path) as file:
             file.write(content[:999])
-            for _ in range(2):  # as a key that bounces, or `timeout`, sends it
-                os.kill(os.getpid(), signum)
+            while signals:  # twice, as a key that bounces, or `timeout`, sends it
+                os.kill(os.getpid(), signals.pop())
             file.write(content[999:])
 
     monkeypatch.setattr(tensorfile, "write_whole", interrupted)

@@ -124,6 +124,8 @@ def jobs(script: str, option: str, runs: list[Any]) -> str:
 def measured() -> str:
     """What results/ says about the CIFAR-10 network, each with the command that measures it."""
     run, bounds = stored("cifar10_training"), stored("cifar10_nll")["rows"]
+    first = re.sub(r"configs/(\w+)\.py", r"\1", run["stretches"][0]["command"])
+    trained = len({part["command"] for part in run["stretches"]})
     bound = next(row for row in bounds if row["split"] == "test")
     ddim = {(r["S"], r["eta"]): r for r in stored("cifar10_ddim")["rows"] if r["tau"] == "linear"}
     best, floor = ddim[50, 0.0], stored("cifar10_floor")["rows"][0]
@@ -176,7 +178,9 @@ def measured() -> str:
     return (
         f"- **Trained** on {run['images'] / 1e6:.1f} million images in {run['gpu_hours']:.2f} "
         f"GPU-hours ({run['hardware']}; in the last {run['stretches'][-1]['images'] / 1e6:.1f} "
-        "million a quarter of the t were drawn by the weights of the bound): "
+        "million a quarter of the t were drawn by the weights of the bound), by "
+        f"`{first}` and {trained - 1} commands more, which `results/cifar10_training.json` "
+        "holds: "
         f"{bound['large']['bits_per_dim']:.3f} ± "
         f"{bound['large']['standard_error']:.3f} bits/dim on {bound['n']:,} test images with "
         f"variance β, {bound['small']['bits_per_dim']:.3f} ± "

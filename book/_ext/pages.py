@@ -176,10 +176,42 @@ def lighter(app: Any, exception: Exception | None) -> None:
         script.write_text("// The icons are a font.\n")
 
 
+KEPT = (
+    "<script>window.kept = {}; for (const kind of ['local', 'session']) {"
+    " try { kept[kind] = window[`${kind}Storage`]; kept[kind].length; } catch {"
+    " kept[kind] = { getItem: () => null, setItem() {}, removeItem() {} }; } }</script>\n"
+)
+FORGETFUL = ("scripts/pydata-sphinx-theme.js", "sphinx_highlight.js", "searchtools.js")
+
+
+def without_storage(app: Any, exception: Exception | None) -> None:
+    """Where a browser keeps nothing, as in a frame, the theme's scripts must not end at that.
+
+    (They would, at their first lines: no search opens, no menu.)
+    """
+    if exception is not None or app.builder.format != "html":
+        return
+    out = Path(app.outdir)
+    for path in [*out.rglob("*.html"), *(out / "_static" / name for name in FORGETFUL)]:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".js":
+            new = re.sub(r"\b(local|session)Storage\b", r"kept.\1", text)
+        else:
+            of_theme = '<script data-cfasync="false">'
+            head, theme, rest = text.partition(of_theme)
+            if not theme or KEPT in head:
+                continue
+            script, end, rest = rest.partition("</script>")
+            new = head + KEPT + theme + script.replace("localStorage", "kept.local") + end + rest
+        if new != text:
+            path.write_text(new, encoding="utf-8")
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Sphinx calls this."""
     app.connect("build-finished", lighter)
     app.connect("build-finished", sitemap)
+    app.connect("build-finished", without_storage)
     app.connect("config-inited", without_address)
     app.connect("source-read", fill)
     app.connect("autodoc-process-docstring", plain_docstring)

@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from minidiff.bound import bits_per_dim
+from minidiff.cli.again import again, failing_less_than, in_vain, kept, others
 from minidiff.cli.console import main_process, put
-from minidiff.cli.judge import NEAREST, Judge, resized
+from minidiff.cli.dataset import data_set
+from minidiff.cli.judge import NEAREST, Judge, judge_for
 from minidiff.cli.outputs import ANIMATIONS, Output, check_target, kind_of, report
 from minidiff.cli.progress import counted, enough_memory
 from minidiff.data.download import DownloadError
-from minidiff.data.sets import DRAWN, NAMES, Folder, Images, check_source, load, to_uint8
+from minidiff.data.sets import Folder, Images, to_uint8
 from minidiff.denoiser import Denoiser
 from minidiff.engine.checkpoint import (
     available,
@@ -31,12 +33,12 @@ from minidiff.engine.checkpoint import (
 )
 from minidiff.engine.config import make_config, read_config, read_overrides
 from minidiff.engine.distributed import World, command, processes, shell
-from minidiff.engine.failures import GONE, Failed, add_note, notes, others_are_gone
-from minidiff.engine.generate import Sampling, draw
-from minidiff.engine.loop import Diverged, Stopped
+from minidiff.engine.failures import GONE, Failed, add_note, instead, notes, others_are_gone
+from minidiff.engine.generate import Sampling, draw, in_rounds
+from minidiff.engine.loop import Diverged
 from minidiff.engine.loop import train as run_training
+from minidiff.engine.signals import Stopped, noted
 from minidiff.likelihood import dequantize, log_likelihood
-from minidiff.measure.frechet import FrechetStats
 from minidiff.plots import save_animation
 from minidiff.process import PerSample
 
@@ -54,14 +56,12 @@ def train(args: Namespace) -> None:
     out = args.out or Path("runs") / Path(args.config).stem
     device = ["--device", args.device] if args.device else []
     words = ["train", args.config, "--out", str(out), *device, *args.settings, "--resume"]
-    again = f"to go on: {shell([*command(), *words])}"
+    go_on = f"to go on: {shell([*command(), *words])}"
     try:
         run_training(config, out, resume=args.resume, device=args.device)
-    except Stopped as stop:
-        raise Stopped(f"{stop}; {again}", stop.signum) from None
-    except Exception as error:
-        if notes(error):  # on what is saved
-            add_note(error, again)
+    except (Stopped, Exception) as error:
+        if notes(error) or isinstance(error, Stopped):  # on what is saved
+            add_note(error, go_on)
         raise
     if main_process():
         step = max(states(out))
@@ -70,7 +70,7 @@ def train(args: Namespace) -> None:
         words = ["sample", str(out), *few, "--out", "samples.png"]
         put(shell(["python", "-m", "minidiff", *words]))
         if step < config.steps:
-            put(again)
+            put(go_on)
 
 
 def sample(args: Namespace) -> None:
@@ -79,40 +79,52 @@ def sample(args: Namespace) -> None:
     if args.scale and kind != ".png":
         raise ValueError(f"--scale enlarges a picture of all, a .png: leave it out for {args.out}")
     at_once = (args.n, "--n") if kind in ANIMATIONS else (args.batch, "--batch")
-    with _model(args) as (model, world), enough_memory(*at_once):
+    with _model(args) as (model, world), enough_memory(*at_once), noted():
         if kind in ANIMATIONS:
             if world.main:
-                check_target(args.out)
-                save_animation(_frames(args, model, world), args.out)
-                put(f"{args.n} images in {args.out}")
+                _animate(args, model, world)
             return
-        out = Output(args.out, args.n, _shape(model), args.scale) if world.main else None
+        out = None
+        if world.main:
+            out = Output(args.out, args.n, _shape(model), args.scale, args.first)
         with out or contextlib.nullcontext():
-            for x in _drawn(args, model, world):
-                if out:
-                    out.add(to_uint8(x))
+            try:
+                for x in _drawn(args, model, world):
+                    if out:
+                        out.add(to_uint8(x))
+            except (Stopped, Exception) as error:
+                if out and out.done:
+                    what = f"{out.done} of {args.n} images are kept in {args.out}"
+                    rest = others(args, out.done, args.n, "--out")
+                    kept(error, what, f"to draw the others: {rest}")
+                else:
+                    in_vain(error, args)
+                raise
 
 
 def evaluate(args: Namespace) -> None:
     """Measure samples against a data set, or against the mean and covariance in a .npz."""
     with _model(args) as (model, world), enough_memory(args.batch):
-        judge = _judge(args, model, world) if world.main else None  # refuses before any is drawn
-        interrupted = None
-        try:
-            for x in _drawn(args, model, world):
-                if judge:
-                    judge.take(to_uint8(x))
-        except KeyboardInterrupt as signal:
-            if not judge or judge.n <= NEAREST:
+        # It refuses before the first sample is drawn.
+        judge = judge_for(args, _shape(model), world) if world.main else None
+        with noted():  # what is drawn is measured
+            try:
+                for x in _drawn(args, model, world):
+                    if judge:
+                        judge.take(to_uint8(x))
+            except (Stopped, Exception) as error:
+                if not judge or judge.n <= NEAREST:
+                    in_vain(error, args)
+                    raise
+                what = f"after {judge.n} of {args.n} samples"
+                put(f"interrupted {what}, now measured", sys.stderr)
+                judge.notes["interrupted"] = what
+                with failing_less_than(error):
+                    _verdict(args, judge)
+                    kept(error, f"measured {what}{_where(args)}", f"to measure all: {again(args)}")
                 raise
-            interrupted = signal
-            judge.notes["interrupted"] = f"after {judge.n} of {args.n} samples"
-            put(f"interrupted {judge.notes['interrupted']}, now measured", sys.stderr)
-        if judge:
-            how = {k: getattr(args, k) for k in ("sampler", "steps", "spacing", "eta", "seed")}
-            _report(args, {**judge.verdict(args.seed), **how, **judge.notes})
-        if interrupted:
-            raise interrupted
+            if judge:
+                _verdict(args, judge)
 
 
 def nll(args: Namespace) -> None:
@@ -120,34 +132,42 @@ def nll(args: Namespace) -> None:
     with _model(args) as (model, world), enough_memory(args.batch):
         if args.json and world.main:
             check_target(args.json)
-        held_out, notes = _data(args, model, world)
+        held_out, notes = data_set(args, _shape(model), world)
+        n = min(args.n, len(held_out) - args.first)
+        if n < 1:
+            raise ValueError(f"--first must be below {len(held_out)}, the images of {args.data}")
         # Not the first n: a folder comes class by class, and MNIST's first half is the easier one.
         order = torch.randperm(
             len(held_out), generator=torch.Generator().manual_seed(args.seed % 2**63)
-        )
-        mine = order[: args.n].tolist()[world.rank :: world.size]
-        batches = [mine[i : i + args.batch] for i in range(0, len(mine), args.batch)]
-        sums = torch.zeros(3, dtype=torch.float64, device=world.device)
-        calls = len(batches) * model.schedule.T if args.method == "vlb" else None
-        interrupted = None
-        try:
-            with counted(model, len(mine), world, "bits per dimension", calls) as done:
-                for which in batches:
-                    bits = _bits(args, model, held_out, which)
-                    sums += torch.stack([bits.sum(), (bits**2).sum(), torch.ones_like(bits).sum()])
-                    done(len(which))
-        except KeyboardInterrupt as signal:
-            if world.size > 1 or not sums[2]:
+        ).tolist()
+        rounds = math.ceil(n / (args.batch * world.size))
+        calls = rounds * model.schedule.T if args.method == "vlb" else None
+        found: list[Tensor] = []
+
+        def work(which: range) -> Tensor:  # a round may reach beyond the last image
+            return _bits(args, model, held_out, [order[i % len(order)] for i in which])
+
+        def tell() -> None:
+            if world.main:
+                _report(args, {**_mean(args, torch.cat(found)), "seed": args.seed, **notes})
+
+        with noted():
+            try:
+                with counted(model, n, world, "bits per dimension", calls) as done:
+                    for bits in in_rounds(work, n, world, args.batch, args.first):
+                        found.append(bits.cpu())
+                        done(len(bits))
+            except (Stopped, Exception) as error:
+                if not (count := sum(map(len, found))):
+                    in_vain(error, args)
+                    raise
+                notes["interrupted"] = what = f"after {count} of {n} images"
+                with failing_less_than(error):
+                    tell()
+                    rest = others(args, count, n, "--json")
+                    kept(error, f"measured {what}{_where(args)}", f"to measure the others: {rest}")
                 raise
-            interrupted = signal
-            notes["interrupted"] = f"after {int(sums[2])} of {len(mine)} images"
-        s, s2, n = (world.mean(sums) * world.size).tolist()
-        if world.main:
-            what = {"vlb": "bits/dim (bound)", "ode": "bits/dim (exact, ODE)"}[args.method]
-            found = {what: s / n, "standard error": _error(s, s2, n), "images": int(n)}
-            _report(args, {**found, "seed": args.seed, **notes})
-        if interrupted:
-            raise interrupted
+            tell()
 
 
 def _bits(args: Namespace, model: Denoiser, held_out: Images | Folder, which: list[int]) -> Tensor:
@@ -161,9 +181,11 @@ def _bits(args: Namespace, model: Denoiser, held_out: Images | Folder, which: li
     return bits_per_dim(model, x0, generator=noise, **cond)
 
 
-def _error(s: float, s2: float, n: float) -> float:
-    """The standard error of a mean, from the sums of n numbers and of their squares."""
-    return math.sqrt(max(s2 / n - (s / n) ** 2, 0.0) / n)  # in this order a NaN stays a NaN
+def _mean(args: Namespace, bits: Tensor) -> dict[str, Any]:
+    """The mean of bits per dimension, (N,), and its standard error."""
+    what = {"vlb": "bits/dim (bound)", "ode": "bits/dim (exact, ODE)"}[args.method]
+    error = float(bits.std(correction=0)) / math.sqrt(len(bits))
+    return {what: float(bits.mean()), "standard error": error, "images": len(bits)}
 
 
 def info(args: Namespace) -> None:
@@ -208,53 +230,8 @@ def _model(args: Namespace) -> Iterator[tuple[Denoiser, World]]:
             yield load_pretrained(args.source, world.device), world
         except RuntimeError as error:
             if others_are_gone(error, world.size):
-                raise Failed(GONE) from error
+                raise instead(error, Failed(GONE)) from error
             raise
-
-
-def _data(args: Namespace, model: Denoiser, world: World) -> tuple[Images | Folder, dict[str, Any]]:
-    """The data set that was asked for, its images as large as the model's, and what that took."""
-    shape = _shape(model)
-    data: Images | Folder
-    note = ""
-    args.split = args.split or {"evaluate": "train", "nll": "test"}[args.command]
-    if args.data not in NAMES:
-        check_source(args.data)
-        data = Folder(Path(args.data).expanduser(), args.split, shape[1], world.device)
-        note = resized(data)
-    elif args.data in DRAWN:
-        data = load(args.data, args.split, world.device, size=shape[1])
-    elif (data := load(args.data, args.split, world.device)).shape[1] < shape[1]:
-        # it was trained on images with a margin
-        before = "x".join(map(str, data.shape[1:]))
-        data = load(args.data, args.split, world.device, size=shape[1])
-        note = f"all {len(data)} images were padded from {before} to {shape[1]}x{shape[2]}"
-    if tuple(data.shape) != shape:
-        raise ValueError(
-            f"{args.source} makes images of {'x'.join(map(str, shape))} (channels, height, width), "
-            f"those of {args.data} are {'x'.join(map(str, data.shape))}"
-        )
-    if note and world.main:
-        put(f"{args.data}: {note}", sys.stderr)
-    return data, {"fitted": note} if note else {}
-
-
-def _judge(args: Namespace, model: Denoiser, world: World) -> Judge:
-    """Who measures the samples, and against what."""
-    if args.json:
-        check_target(args.json)
-    if args.n <= NEAREST:
-        raise ValueError(f"--n must be above {NEAREST}, the neighbours of an image; got {args.n}")
-    real: Images | FrechetStats
-    notes: dict[str, Any] = {}
-    if Path(args.data).suffix == ".npz":
-        if args.split:
-            raise ValueError(f"{args.data} holds statistics, not images: leave out --split")
-        real = FrechetStats.load(args.data)
-    else:
-        data, notes = _data(args, model, world)
-        real = data.read() if isinstance(data, Folder) else data
-    return Judge(args.extractor, args.data, real, args.batch, world, _shape(model), notes)
 
 
 def _how(args: Namespace) -> Sampling:
@@ -271,20 +248,20 @@ def _drawn(args: Namespace, model: Denoiser, world: World) -> Iterator[Tensor]:
     """The images, some at a time, as they are ready."""
     how = _how(args)
     rounds = math.ceil(args.n / (args.batch * world.size))
-    images = draw(model, _shape(model), args.n, how, world, args.batch)
+    images = draw(model, _shape(model), args.n, how, world, args.batch, args.first)
     with counted(model, args.n, world, "drawing", rounds * how.calls(model)) as done:
         while True:
             with _autocast(args, world):  # not around the `yield`: who measures takes float32
                 x = next(images, None)
             if x is None:
                 return
-            done(len(x))
             yield x
+            done(len(x))  # now it is kept
 
 
 def _frames(args: Namespace, model: Denoiser, world: World) -> Iterator[Tensor]:
     """About sixty of the sampler's states, the noise and the last one among them."""
-    how, which = _how(args), range(args.n)
+    how, which = _how(args), range(args.first, args.first + args.n)
     x_T, noise = how.start(_shape(model), which, world.device)
     yield x_T
     every = max(1, args.steps // 60)
@@ -293,6 +270,25 @@ def _frames(args: Namespace, model: Denoiser, world: World) -> Iterator[Tensor]:
         for i, step in walk:
             if i % every == 0 or step.t == 0:
                 yield step.x
+
+
+def _animate(args: Namespace, model: Denoiser, world: World) -> None:
+    check_target(args.out)
+    try:
+        save_animation(_frames(args, model, world), args.out)
+    except (Stopped, Exception) as error:
+        in_vain(error, args)
+        raise
+    put(f"{args.n} images in {args.out}")
+
+
+def _verdict(args: Namespace, judge: Judge) -> None:
+    how = {k: getattr(args, k) for k in ("sampler", "steps", "spacing", "eta", "seed")}
+    _report(args, {**judge.verdict(args.seed), **how, **judge.notes})
+
+
+def _where(args: Namespace) -> str:
+    return f", and kept in {args.json}" if args.json else ""
 
 
 def _report(args: Namespace, result: dict[str, Any]) -> None:

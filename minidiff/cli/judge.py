@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from minidiff.data.folder import Folder
+from minidiff.cli.dataset import data_set
+from minidiff.cli.outputs import check_target
 from minidiff.data.images import Images
+from minidiff.data.sets import Folder
 from minidiff.engine.distributed import World
 from minidiff.measure.cache import extract, reference_features
 from minidiff.measure.features import Classifier, Extractor, Inception768, InceptionFID
@@ -84,6 +88,24 @@ class Judge:
         return {**found, "extractor": self.extractor.name, **size}
 
 
+def judge_for(args: Namespace, shape: tuple[int, int, int], world: World) -> Judge:
+    """Who measures the samples (C, H, W), and against what, as `evaluate` was told."""
+    if args.json:
+        check_target(args.json)
+    if args.n <= NEAREST:
+        raise ValueError(f"--n must be above {NEAREST}, the neighbours of an image; got {args.n}")
+    real: Images | FrechetStats
+    notes: dict[str, Any] = {}
+    if Path(args.data).suffix == ".npz":
+        if args.split:
+            raise ValueError(f"{args.data} holds statistics, not images: leave out --split")
+        real = FrechetStats.load(args.data)
+    else:
+        data, notes = data_set(args, shape, world)
+        real = data.read() if isinstance(data, Folder) else data
+    return Judge(args.extractor, args.data, real, args.batch, world, shape, notes)
+
+
 def _extractor(name: str, data: str, real: Images | FrechetStats) -> Extractor:
     """The one that was asked for; "auto" takes the one that fits the data."""
     known: dict[str, Callable[[], Extractor]] = {
@@ -98,23 +120,3 @@ def _extractor(name: str, data: str, real: Images | FrechetStats) -> Extractor:
     if name not in known:
         raise ValueError(f"--extractor must be one of {', '.join(known)}, got {name!r}")
     return known[name]()
-
-
-def resized(folder: Folder) -> str:
-    """How many of a folder's pictures had another size than it gives them, "" if none."""
-    from PIL import Image
-
-    want = (folder.shape[2], folder.shape[1])
-    sizes = []
-    for file in folder.files:
-        with Image.open(file) as picture:
-            sizes.append(picture.size)
-    other = [size for size in sizes if size != want]
-    if not other:
-        return ""
-    other.sort(key=lambda s: s[0] * s[1])
-    low, high = ("x".join(map(str, size)) for size in (other[0], other[-1]))
-    return (
-        f"{len(other)} of {len(sizes)} images, {low} to {high}, were cropped to their central "
-        f"squares and resized to {want[0]}x{want[1]}"
-    )

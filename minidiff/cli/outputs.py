@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,6 +17,7 @@ from torch import Tensor
 from minidiff.cli.console import put, tell
 from minidiff.data.files import check_writable, write_whole
 from minidiff.data.images import from_uint8
+from minidiff.engine.lock import NAME, locked
 
 ANIMATIONS = (".gif", ".webp")
 FILES = (".png", ".npz", *ANIMATIONS)
@@ -46,13 +49,17 @@ def check_target(path: Path) -> None:
 class Output:
     """n images (C, H, W) in one .png or .npz, written at the end, or in a folder, each at once.
 
+    In a folder each is named by its number, from `first` on, and one process writes at a time.
+
     A context: what was added is written however the block ends, so an interrupted one keeps it.
     .npz is what OpenAI's evaluator reads: `arr_0`, uint8 (N, H, W, C).
     """
 
-    def __init__(self, path: Path, n: int, shape: tuple[int, int, int], scale: int | None) -> None:
+    def __init__(
+        self, path: Path, n: int, shape: tuple[int, int, int], scale: int | None, first: int = 0
+    ) -> None:
         self.path, self.kind, self.n, self.scale = path, kind_of(path), n, scale or SCALE
-        self.done = 0
+        self.done, self.first, self.held = 0, first, contextlib.ExitStack()
         c, h, w = shape
         if self.kind:
             check_target(path)
@@ -67,13 +74,13 @@ class Output:
             raise ValueError(f"{path} is no folder: give another name, or one that ends in .png")
         path.mkdir(parents=True, exist_ok=True)
         there = {p.name for p in path.iterdir() if not p.name.startswith(".")}
-        others = there - {self._name(i) for i in range(n)}
+        others = there - {self._name(i) for i in range(first + n)}
         if others:
             raise ValueError(
                 f"{path} holds {len(others)} other files ({min(others)} is one), among which the "
                 f"{n} images would be lost: choose a new folder"
             )
-        check_writable(path / self._name(0))
+        check_writable(path / self._name(first))
 
     def _name(self, i: int) -> str:
         return f"{i:06d}.png"
@@ -87,13 +94,20 @@ class Output:
             self.images[self.done : self.done + len(pixels)] = pixels
             self.done += len(pixels)
             return
+        if not (self.path / NAME).exists():  # another folder, or none: `write_whole` makes one
+            self.done = 0
+            raise ValueError(f"the folder {self.path} is gone, and what was drawn with it")
         for image in pixels:
             file = io.BytesIO()
             Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(file, "png")
-            write_whole(self.path / self._name(self.done), file.getvalue(), flush=False)
+            write_whole(
+                self.path / self._name(self.first + self.done), file.getvalue(), flush=False
+            )
             self.done += 1
 
     def __enter__(self) -> Output:
+        if not self.kind:
+            self.held.enter_context(_held(self.path))
         return self
 
     def __exit__(
@@ -102,6 +116,10 @@ class Output:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        with self.held:
+            self._finish()
+
+    def _finish(self) -> None:
         if not self.done:
             return
         if self.kind == ".png":
@@ -117,6 +135,17 @@ class Output:
             write_whole(self.path, file.getvalue())
         of = "" if self.done == self.n else f" of {self.n}"
         put(f"{self.done}{of} images in {self.path}")
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Two that write into one folder would mix their images. No lock stays in it."""
+    with locked(folder):
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # the folder may be gone
+                (folder / NAME).unlink()
 
 
 def report(result: dict[str, Any], path: Path | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -42,24 +43,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0, or 1 after an error (one sentence), 2 for bad usage, 128 + a signal."""
     args, rest = _parser().parse_known_args(argv)
     args.settings = rest
+    args.words = list(sys.argv[1:] if argv is None else argv)
     if rest and args.command != "train":
         return say(f"unknown argument {rest[0]} (see --help)", 2)
     try:
-        from minidiff.cli import commands
-        from minidiff.engine.failures import notes
-        from minidiff.engine.loop import Stopped
-        from minidiff.engine.signals import interrupted_once
+        from minidiff.cli import commands  # noqa: F401
+        from minidiff.engine.signals import noted
     except ModuleNotFoundError as error:
         return say(f"the package {error.name!r} is missing: pip install -r requirements.txt")
+    with noted(at_once=True), warnings.catch_warnings():
+        warnings.showwarning = show  # type: ignore[assignment]
+        return _done(args)
+
+
+def _done(args: argparse.Namespace) -> int:
+    """Do it, and put what went wrong into one sentence."""
+    from minidiff.cli import commands
+    from minidiff.engine.failures import notes
+    from minidiff.engine.signals import Stopped
+
     try:
-        with warnings.catch_warnings():
-            warnings.showwarning = show  # type: ignore[assignment]
-            if getattr(args, "json", None):  # now, and not after hours of drawing
-                check_writable(args.json)
-            with interrupted_once():
-                getattr(commands, args.command)(args)
+        if getattr(args, "json", None):  # now, and not after hours of drawing
+            check_writable(args.json)
+        getattr(commands, args.command)(args)
     except Stopped as stop:
-        return say(str(stop), 128 + stop.signum) if main_process() else 128 + stop.signum
+        code = 128 + stop.signum
+        return say("; ".join([str(stop), *notes(stop)]), code) if main_process() else code
     except KeyboardInterrupt:
         return say("interrupted", 130)
     except ModuleNotFoundError as error:
@@ -147,6 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--batch", type=_count, default=250, help="images at once (default: 250)")
     p.add_argument("--seed", type=_seed, default=0, help="of the noise")
+    _first(p)
     _device(p)
 
     p = command("info", "what a model is; without a model, what this machine has")
@@ -204,6 +214,11 @@ def _number(p: argparse.ArgumentParser, n: int) -> None:
     p.add_argument("-n", "--n", type=_count, default=n, metavar="N", help=text)
 
 
+def _first(p: argparse.ArgumentParser) -> None:
+    text = "number of the first image, to go on where an earlier command has ended (default: 0)"
+    p.add_argument("--first", type=_seed, default=0, metavar="N", help=text)
+
+
 def _source(p: argparse.ArgumentParser) -> None:
     p.add_argument("source", help="a shipped name, a run folder, a file, or owner/model of the hub")
 
@@ -236,6 +251,7 @@ def _sampling(p: argparse.ArgumentParser, n: int) -> None:
     p.add_argument("--labels", type=int, nargs="+", help="classes to draw, for conditional models")
     p.add_argument("--guidance", type=float, default=0.0, help="w of classifier-free guidance")
     p.add_argument("--seed", type=_seed, default=0, help="another one draws other images")
+    _first(p)
     p.add_argument("--batch", type=_count, default=256, help="images at once (default: 256)")
     p.add_argument(
         "--precision", default="fp32", choices=("fp32", "bf16", "fp16"), help="of the network"

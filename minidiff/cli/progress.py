@@ -10,6 +10,8 @@ import torch
 
 from minidiff.denoiser import Denoiser
 from minidiff.engine.distributed import World
+from minidiff.engine.failures import instead
+from minidiff.engine.signals import noted, stopped
 
 _TOO_MUCH = r"out of memory|can't allocate memory|not enough memory|ALLOC_FAILED"  # PyTorch's words
 
@@ -18,7 +20,11 @@ _TOO_MUCH = r"out of memory|can't allocate memory|not enough memory|ALLOC_FAILED
 def counted(
     model: Denoiser, n: int, world: World, what: str, calls: int | None = None
 ) -> Iterator[Callable[[int], None]]:
-    """A bar of network calls, `calls` in all if that is known; tell what it yields of images."""
+    """A bar of network calls, `calls` in all if that is known; tell what it yields of images.
+
+    An ending signal is raised at once; of several processes only between two network calls, lest
+    one leaves the others in the midst of what they do together.
+    """
     from tqdm import tqdm  # type: ignore[import-untyped]
 
     done = 0
@@ -26,6 +32,8 @@ def counted(
 
     def called(*_: object) -> None:  # a hook that returned something would change the network
         bar.update()
+        if signals:
+            raise stopped(signals[0])
 
     def images(more: int) -> None:
         nonlocal done
@@ -33,7 +41,7 @@ def counted(
         bar.set_postfix_str(f"{done}/{n} images")
 
     hook = model.net.register_forward_hook(called)
-    with bar:
+    with bar, noted(at_once=world.size == 1) as signals:
         images(0)
         try:
             yield images
@@ -51,4 +59,5 @@ def enough_memory(batch: int, option: str = "--batch") -> Iterator[None]:
         if not known and not re.search(_TOO_MUCH, str(error)):
             raise
         less = f"{option} {batch // 2}" if batch > 1 else "a smaller network or another machine"
-        raise ValueError(f"out of memory with {option} {batch}: take {less}") from error
+        words = f"out of memory with {option} {batch}: take {less}"
+        raise instead(error, ValueError(words)) from error

@@ -68,6 +68,13 @@ def add_note(error: BaseException, sentence: str) -> None:
     error.__notes__ = [*notes(error), sentence]  # type: ignore[attr-defined]
 
 
+def instead(error: BaseException, other: Exception) -> Exception:
+    """The other one, with the notes of the first."""
+    for note in notes(error):
+        add_note(other, note)
+    return other
+
+
 def notes(error: BaseException) -> list[str]:
     """What was added to an error on its way."""
     return list(getattr(error, "__notes__", ()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from minidiff.denoiser import Classes, Denoiser
 from minidiff.engine.distributed import World
+from minidiff.engine.signals import Stopped, stopped
 from minidiff.guidance import guide
 from minidiff.ode import Solver, solve
 from minidiff.process import PerSample, randn
@@ -103,6 +104,32 @@ def in_turn(
     return rows[number.flatten() % len(rows)]
 
 
+def in_rounds(
+    work: Callable[[range], Tensor], n: int, world: World, batch: int, first: int = 0
+) -> Iterator[Tensor]:
+    """What `work` makes of the numbers first, …, first + n - 1, in order, on every process.
+
+    The processes share each round of at most `batch` numbers apiece (and of the last round some may
+    get a few beyond the end, whose results are dropped). Where `Stopped` ends the work of one, it
+    ends that of all behind the same round: nobody waits for what another one has left.
+
+    >>> one = World(0, 1, torch.device("cpu"))
+    >>> [x.tolist() for x in in_rounds(lambda which: torch.tensor(which) ** 2, 5, one, batch=2)]
+    [[0, 1], [4, 9], [16]]
+    """
+    end = first + n
+    for start in range(first, end, batch * world.size):
+        share = min(batch, -(-(end - start) // world.size))
+        signum = 0
+        try:
+            x = work(range(start + world.rank * share, start + (world.rank + 1) * share))
+        except Stopped as stop:
+            signum = stop.signum
+        if signum := world.largest(signum):
+            raise stopped(signum)
+        yield world.gather(x)[: end - start]
+
+
 def draw(
     model: Denoiser,
     shape: Sequence[int],
@@ -110,19 +137,21 @@ def draw(
     sampling: Sampling,
     world: World,
     batch: int = 256,
+    first: int = 0,
 ) -> Iterator[Tensor]:
     """n images of `shape` (C, H, W) in [-1, 1], in order, some at a time, on every process.
 
-    The processes share each round of at most `batch` images apiece. Image i depends on the seed and
-    on i alone, whatever n, `batch`, and the number of processes are.
+    Image i depends on the seed and on i alone, whatever n, `batch`, and the number of processes
+    are. `first` is the number of the first.
     """
-    for first in range(0, n, batch * world.size):
-        share = min(batch, -(-(n - first) // world.size))
-        mine = range(first + world.rank * share, first + (world.rank + 1) * share)
-        x, noise = sampling.start(shape, mine, world.device)
-        for step in sampling.walk(model, x, mine, noise):
+
+    def walk(which: range) -> Tensor:
+        x, noise = sampling.start(shape, which, world.device)
+        for step in sampling.walk(model, x, which, noise):
             x = step.x  # of all the steps only the last is kept
-        yield world.gather(x)[: n - first]
+        return x
+
+    return in_rounds(walk, n, world, batch, first)
 
 
 def generate(

@@ -21,10 +21,10 @@ from minidiff.denoiser import Denoiser
 from minidiff.engine.checkpoint import CheckpointError, states
 from minidiff.engine.config import TrainConfig
 from minidiff.engine.distributed import World, processes
-from minidiff.engine.failures import Failed, add_note, in_words, notes, others_are_gone
+from minidiff.engine.failures import Failed, add_note, in_words, instead, others_are_gone
 from minidiff.engine.folder import held, save, save_picture, take_up
 from minidiff.engine.runlog import RunLog
-from minidiff.engine.signals import noted
+from minidiff.engine.signals import Stopped, noted
 from minidiff.engine.speed import Clock
 from minidiff.engine.trainer import Trainer
 
@@ -45,14 +45,6 @@ class Verdict(IntEnum):
 
 class Diverged(RuntimeError):
     """Loss or gradient were NaN or infinite for many steps in a row."""
-
-
-class Stopped(KeyboardInterrupt):
-    """A signal ended the run before its last step, after its state was saved."""
-
-    def __init__(self, message: str, signum: int) -> None:
-        super().__init__(message)
-        self.signum = signum
 
 
 class TimeUp(UserWarning):
@@ -258,10 +250,7 @@ def _failures_in_words(c: TrainConfig, world: World) -> Iterator[None]:
         yield
     except Exception as error:
         if sentence := in_words(error, c, world.size):
-            failed = Failed(sentence)
-            for note in notes(error):
-                add_note(failed, note)
-            raise failed from error
+            raise instead(error, Failed(sentence)) from error
         raise
 
 

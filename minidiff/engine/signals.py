@@ -1,4 +1,4 @@
-"""Chapter 7: a signal lets the step end and the state be saved; a second one acts at once."""
+"""Chapter 7: the first signal lets work be kept, whatever it is; a second one acts at once."""
 
 from __future__ import annotations
 
@@ -16,64 +16,70 @@ ENDING = [getattr(signal, s) for s in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr
 ECHO = 1.0
 
 
-@contextlib.contextmanager
-def noted(wanted: bool) -> Iterator[list[int]]:
-    """Within the block the first ending signal goes into the list, and the second does its worst.
+class Stopped(KeyboardInterrupt):
+    """A signal ended some work before its end; the sentence says what of it is kept."""
 
-    What comes within a second of the first is no second one (see ECHO). What `nohup` has switched
-    off stays off. Only a main thread gets signals: elsewhere the list stays empty.
-    """
-    seen: list[int] = []
-    if not wanted or threading.current_thread() is not threading.main_thread():
-        yield seen
-        return
-    before = {s: signal.getsignal(s) for s in ENDING}
-    if before.get(getattr(signal, "SIGHUP", None)) == signal.SIG_IGN:
-        del before[signal.SIGHUP]
-    first = 0.0
+    def __init__(self, message: str, signum: int) -> None:
+        super().__init__(message)
+        self.signum = signum
 
-    def note(signum: int, _: FrameType | None) -> None:
-        nonlocal first
-        if not seen:
-            first = time.monotonic()
-            seen.append(signum)
-            return
-        if time.monotonic() - first < ECHO:
-            return
-        for s, handler in before.items():
-            unheard = handler in (None, signal.SIG_IGN)
-            signal.signal(s, signal.SIG_DFL if unheard else handler)
-        signal.raise_signal(signum)
 
-    for s in before:
-        signal.signal(s, note)
-    try:
-        yield seen
-    finally:
-        for s, handler in before.items():
+class _Handler:
+    """Notes the first ending signal, and raises it where that is wanted."""
+
+    def __init__(self, at_once: bool) -> None:
+        self.at_once, self.seen, self.first = at_once, list[int](), 0.0
+        handlers = {s: signal.getsignal(s) for s in ENDING}
+        self.before = {s: h for s, h in handlers.items() if h != signal.SIG_IGN}
+
+    def __call__(self, signum: int, _: FrameType | None) -> None:
+        if not self.seen:
+            self.first = time.monotonic()
+            self.seen.append(signum)
+            if self.at_once:
+                raise stopped(signum)
+        elif time.monotonic() - self.first >= ECHO:
+            self.give_back()
+            signal.raise_signal(signum)
+
+    def give_back(self) -> None:
+        for s, handler in self.before.items():
             signal.signal(s, signal.SIG_DFL if handler is None else handler)
 
 
+_in_force: _Handler | None = None
+
+
 @contextlib.contextmanager
-def interrupted_once() -> Iterator[None]:
-    """Within the block Ctrl-C is KeyboardInterrupt as ever, but its echo is not one more.
+def noted(wanted: bool = True, *, at_once: bool = False) -> Iterator[list[int]]:
+    """Within the block the first ending signal goes into the list, and the second does its worst.
 
-    What the first has let a command begin, to write what it has, the second must not cut off.
+    at_once: the first is raised, too, as `Stopped`. What comes within a second of the first is no
+    second one (see ECHO). Within another such block it is the same list, and only `at_once` is
+    another. What was ignored stays so, as under `nohup`, or behind `&` in a script. Only a main
+    thread gets signals: elsewhere the list stays empty.
     """
-    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not usual or threading.current_thread() is not threading.main_thread():
-        yield
+    global _in_force
+    if not wanted or threading.current_thread() is not threading.main_thread():
+        yield []
         return
-    last = -ECHO
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        nonlocal last
-        before, last = last, time.monotonic()
-        if last - before >= ECHO:
-            signal.default_int_handler(signum, frame)
-
-    signal.signal(signal.SIGINT, interrupt)
+    if outer := _in_force:
+        before, outer.at_once = outer.at_once, at_once
+        try:
+            yield outer.seen
+        finally:
+            outer.at_once = before
+        return
+    handler = _in_force = _Handler(at_once)
+    for s in handler.before:
+        signal.signal(s, handler)
     try:
-        yield
+        yield handler.seen
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _in_force = None
+        handler.give_back()
+
+
+def stopped(signum: int) -> Stopped:
+    """The exception for a signal, which has nothing to say yet but its name."""
+    return Stopped(signal.Signals(signum).name, signum)
