@@ -333,7 +333,7 @@ def test_the_first_screen_says_what_it_is_draws_and_leads_on(size: tuple[int, in
     tab = visit("index.html").page
     tab.set_viewport_size({"width": size[0], "height": size[1]})
     tab.wait_for_timeout(300)
-    for part in ("article h1", "article p", ".start", "figure.live-sampling canvas"):
+    for part in ("article h1", "article p", ".start", "figure.live-creatures canvas"):
         box = tab.locator(part).first.bounding_box()
         assert box["y"] + box["height"] <= size[1], part
 

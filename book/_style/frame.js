@@ -77,14 +77,16 @@ const Frame = (() => {
     c.fillText(words, left, top);
   };
 
-  // A grey image of side × side numbers between low and high, each a square of the canvas.
+  // An image of side × side numbers between low and high, each a square of the canvas; or of three times as many,
+  // its red, its green and its blue.
   const pixels = ({ c }, values, left, top, width, [low, high] = [-1, 1]) => {
-    const side = Math.sqrt(values.length), data = new ImageData(side, side);
+    const planes = Number.isInteger(Math.sqrt(values.length)) ? [0, 0, 0] : [0, 1, 2];
+    const side = Math.sqrt(values.length / (planes[2] + 1)), data = new ImageData(side, side);
     const small = Object.assign(document.createElement("canvas"), { width: side, height: side });
-    values.forEach((v, i) => {
-      const grey = (Math.min(Math.max(v, low), high) - low) / (high - low) * 255;
-      data.data.set([grey, grey, grey, 255], 4 * i);
-    });
+    for (let i = 0; i < side ** 2; i++) {
+      const level = planes.map((plane) => values[plane * side ** 2 + i]);
+      data.data.set([...level.map((v) => (Math.min(Math.max(v, low), high) - low) / (high - low) * 255), 255], 4 * i);
+    }
     small.getContext("2d").putImageData(data, 0, 0);
     c.imageSmoothingEnabled = false;
     c.drawImage(small, left, top, width, width);
