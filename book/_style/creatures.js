@@ -35,8 +35,7 @@
     ], (surface, { w, calls }) => {
       sheet(surface, film[calls].x, COUNT, across(surface.width), 0, 0, surface.width);
       if (figure.dataset.trouble) return figure.dataset.trouble;
-      const how = `w = ${minus(w)}: “Draw” takes ${S} steps`;
-      if (!asked) return `Twelve that the network drew before. ${how}; the first ${LOADS}, and takes some seconds more.`;
+      if (!asked) return `Twelve that it drew before. “Draw” ${LOADS}, and makes others in ${S} steps, w = ${minus(w)}.`;
       const who = said(asked, PICKED);
       return `t = ${film[calls].t}, ${calls} of ${S} steps done: twelve creatures${who && `, ${who}`}; w = ${minus(asked.w)}.`;
     });
@@ -112,7 +111,7 @@
   };
 
   figures({
-    creatures: ["Draw: noise becomes twelve creatures, each asked for by names that were thrown for it. Then choose horns and a " +
+    creatures: ["Draw: noise becomes twelve creatures, each asked for by names drawn by lot. Then choose horns and a " +
       "beak, and draw again: the noise and all other names are the same, so the rest stays. Pull the film back: at which t can you " +
       "still tell the ears?", creatures],
     wishes: ["Draw: with w = 0 some of the six have only half a beak, with w = 1 all have a whole one. At w = 4 the colours glare and " +

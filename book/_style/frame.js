@@ -14,6 +14,7 @@ const Frame = (() => {
   // ---------------------------------------------------------------- drawing
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const ink = () => colour("--pst-color-text-base") || "#222";
+  const faint = () => colour("--pst-color-border") || "#ccc";
   const dark = () => document.documentElement.dataset.theme === "dark";
   const blue = () => (dark() ? "#56b4e9" : "#0072b2"), orange = () => (dark() ? "#e69f00" : "#b84e00");
   const font = (size) => `${size}px ${colour("--pst-font-family-base") || "sans-serif"}`;
@@ -267,7 +268,8 @@ const Frame = (() => {
       for (const [name, [words, make]] of Object.entries(table))
         for (const figure of document.querySelectorAll(`figure.live-${name}`)) {
           make(figure);
-          const advice = Object.assign(document.createElement("p"), { className: "try", textContent: words });
+          const advice = Object.assign(document.createElement("p"), { className: "try" });
+          advice.textContent = words.replaceAll(" = ", "\u00a0=\u00a0");  // no line ends inside a formula
           figure.prepend(advice);
         }
     };
@@ -275,5 +277,5 @@ const Frame = (() => {
     else build();
   };
 
-  return { minus, ink, blue, orange, font, Plot, title, pixels, range, button, frame, grip, pad, figures };
+  return { minus, ink, faint, blue, orange, font, Plot, title, pixels, range, button, frame, grip, pad, figures };
 })();

@@ -2,7 +2,7 @@
 // guidance and a mask. unet.js computes; the steps of a walk are minidiff/samplers.py, guidance.py and editing.py.
 const Network = (() => {
   "use strict";
-  const { ink, pixels } = Frame;
+  const { faint, pixels } = Frame;
   const { normals, back } = Toy;
   const NETWORKS = {  // how many numbers an image has, and what is loaded at the first “Draw”, compressed
     digits_labels: { one: 64, loads: "loads the network, 0.3 MB" },
@@ -27,7 +27,7 @@ const Network = (() => {
     const cell = (width - (across - 1) * gap) / across;
     for (let i = 0; i < count; i++) {
       const [u, v] = [left + (i % across) * (cell + gap), top + Math.floor(i / across) * (cell + gap)];
-      surface.c.strokeStyle = ink();
+      surface.c.strokeStyle = faint();
       if (x) pixels(surface, image(x, i, x.length / count), u, v, cell);
       else surface.c.strokeRect(u + 0.5, v + 0.5, cell - 1, cell - 1);
     }
