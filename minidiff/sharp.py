@@ -1,4 +1,4 @@
-"""How a notebook stores a figure: with two pixels where it shows one, in few colours."""
+"""All chapters: how a notebook stores a figure: two pixels where it shows one, in few colours."""
 
 from __future__ import annotations
 
