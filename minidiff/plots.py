@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from minidiff import sharp
 from minidiff.data.files import write_whole
 from minidiff.data.images import to_uint8
 
@@ -33,11 +34,13 @@ LARGEST = 1 << 28  # pixels of a picture that is written
 def style() -> None:
     """Set matplotlib up for the book: colour-blind-safe, on white in light and dark pages alike.
 
-    The white is part of the picture: a transparent figure would put dark axes on a dark page.
+    The white is part of the picture: a transparent figure would put dark axes on a dark page. In a
+    notebook figures are stored with two pixels where one is shown (`minidiff/sharp.py`).
     """
     import matplotlib as mpl
     from cycler import cycler
 
+    sharp.use()
     mpl.rcParams.update(
         {
             "axes.prop_cycle": cycler(color=COLOURS),
@@ -134,9 +137,8 @@ def film(
     pixels = mosaic(strip.flatten(0, 1), ncols)
     fig, ax = _figure(pixels, width, 0.25 * (bool(labels) + bool(title)))
     for i, label in enumerate(labels):
-        ax.text(
-            1 + i * (w + 1) + w / 2, -0.06 * h, str(label), ha="center", va="bottom", fontsize=9
-        )
+        middle = 1 + i * (w + 1) + w / 2
+        ax.text(middle, -0.06 * h, str(label), ha="center", va="bottom", fontsize=9)
     if title:
         ax.set_title(title, loc="left", fontsize=10, pad=18 if labels else 6)
     return fig
@@ -184,9 +186,7 @@ def field(
     u = torch.linspace(-limit, limit, n)
     at = torch.cartesian_prod(u, u)  # (n * n, 2)
     v = f(at).detach().cpu()
-    ax.quiver(
-        at[:, 0], at[:, 1], v[:, 0], v[:, 1], **{"color": "#555555", "pivot": "mid", **kwargs}
-    )
+    ax.quiver(*at.T, *v.T, **{"color": "#555555", "pivot": "mid", **kwargs})
     ax.set_aspect("equal")
     return ax
 

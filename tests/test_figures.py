@@ -5,6 +5,7 @@ Pages of a few lines, opened from file:// in headless Chromium; the built book i
 
 # ruff: noqa: F811 (a fixture that is imported is named again by who asks for it)
 
+import gzip
 import json
 import re
 import sys
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 import minidiff as md
+from minidiff.data import creatures
 
 ROOT = Path(__file__).resolve().parent.parent
 STYLE = ROOT / "book" / "_style"
@@ -185,8 +187,8 @@ def test_the_page_learns_a_ring(ask: Callable[..., Any]) -> None:
     assert drawn < noise / 2
 
 
-WALK = """async ([x, y, grid, eta, w, known, mask, seeds]) => {
-  const model = await minidiff.load("digits_labels");
+WALK = """async ([name, x, y, grid, eta, w, known, mask, seeds]) => {
+  const model = await minidiff.load(name);
   const floats = (list) => list && Float32Array.from(list), fresh = (i) => floats(seeds[i]);
   const asked = { x: floats(x), y, grid, eta, w, fresh, known: floats(known), mask };
   const states = [];
@@ -222,7 +224,7 @@ def test_a_walk_in_the_page_is_that_of_the_library(
     mask = torch.rand(1, 8, 8, generator=given) < 0.5
     known = [x0.flatten().tolist(), mask.flatten().tolist()] if filled else [None, None]
     seeds = [noise.flatten().tolist() for noise in noises]
-    asked = [x.flatten().tolist(), labels.tolist(), tau, eta, w, *known, seeds]
+    asked = ["digits_labels", x.flatten().tolist(), labels.tolist(), tau, eta, w, *known, seeds]
     states = page.tab.evaluate(WALK, asked)
     stream = iter([x, *noises] if filled else noises)  # the known part has noise at T, too
     for module in ("samplers", "editing"):
@@ -236,6 +238,23 @@ def test_a_walk_in_the_page_is_that_of_the_library(
     if filled:
         last = torch.tensor(states[-1]).reshape(x.shape)
         near(last[:, mask].tolist(), x0.expand_as(x)[:, mask], 1e-6)
+
+
+@pytest.mark.parametrize("w", [0, 2.5, -1])
+def test_creatures_are_guided_in_the_page_as_by_the_library(
+    w: float, opened: Callable[..., Page]
+) -> None:
+    """Seven labels an image, with some left to the network, in a whole walk."""
+    page, model = opened(body("wishes")), md.load_pretrained("creatures16")
+    page.ship(live.SHIPPED / "creatures16.safetensors")
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    none, tau = torch.tensor(model.null_label), md.tau(1000, S=20)
+    labels = torch.stack([torch.zeros_like(none), none - 1])
+    labels[1, ::2] = none[::2]
+    asked = ["creatures16", x.flatten().tolist(), labels.tolist(), tau, 0, w, None, None, []]
+    states = page.tab.evaluate(WALK, asked)
+    for here, step in zip(states, md.ddim(md.guide(model, labels, w), x, tau), strict=True):
+        near(here, step.x.flatten(), 1e-4)
 
 
 # -- places -------------------------------------------------------------------------------------
@@ -291,11 +310,68 @@ def test_a_file_of_figures_is_short() -> None:
 
 
 @pytest.mark.parametrize("name", live.FIGURES)
-def test_a_figure_loads_at_most_a_megabyte(name: str) -> None:
-    size = sum((STYLE / file).stat().st_size for file in live.FIGURES[name])
-    if "network.js" in live.FIGURES[name]:
-        size += sum(len(live.script(live.SHIPPED / f"{one}.safetensors")) for one in live.WEIGHTS)
-    assert size <= 1_000_000
+def test_a_figure_is_light(name: str) -> None:
+    """Its scripts come with the page; the weights, when they are asked for."""
+    assert sum((STYLE / file).stat().st_size for file in live.FIGURES[name]) <= 100_000
+
+
+@pytest.mark.parametrize("name", live.WEIGHTS)
+def test_the_size_of_a_network_is_told_where_it_is_loaded(
+    name: str, ask: Callable[..., Any]
+) -> None:
+    """As it travels: compressed. No lossless code of creatures16 stays below a megabyte."""
+    size = len(gzip.compress(live.script(live.SHIPPED / f"{name}.safetensors").encode()))
+    assert f"{size / 1e6:.1f} MB" in ask("Network.NETWORKS[given[0]].loads", name)
+    assert size <= 1_100_000
+
+
+def test_the_page_asks_for_what_a_creature_may_have(ask: Callable[..., Any]) -> None:
+    assert ask("window.CREATURES.factors") == {
+        name: list(kinds) for name, kinds in creatures.FACTORS.items()
+    }
+
+
+def test_what_is_picked_is_what_is_asked_for(opened: Callable[..., Page]) -> None:
+    """The labels that the worker gets are the columns of `creatures.FACTORS`."""
+    page = opened(body("wishes"))
+    page.ship(live.SHIPPED / "creatures16.safetensors")
+    shown = page.tab.locator("figure.live-wishes")
+    shown.locator("select").first.select_option("ram")
+    shown.locator("select").nth(5).select_option("stone")
+    heard = """() => { const send = Worker.prototype.postMessage; window.asked = [];
+      Worker.prototype.postMessage = function (word, ...rest) {
+        if (word.labels) window.asked.push(word.labels);
+        return send.call(this, word, ...rest);
+      }; }"""
+    page.tab.evaluate(heard)
+    shown.get_by_role("button", name="Draw").press("Enter")
+    page.tab.wait_for_function("() => window.asked.length > 20", timeout=120_000)
+    alone, both = page.tab.evaluate("[asked[0], asked[20]]")
+    none = list(creatures.COUNTS)
+    kinds = {"ears": "ram", "muzzle": "beak", "fur": "stone", "ground": "dusk"}
+    wanted = [
+        kinds_.index(kinds[name]) if name in kinds else len(kinds_)
+        for name, kinds_ in creatures.FACTORS.items()
+    ]
+    assert alone == [wanted] * 6
+    assert both == [wanted] * 6 + [none] * 6  # for guidance, and without any label
+
+
+def test_creatures_are_drawn_and_their_film_is_kept(opened: Callable[..., Page]) -> None:
+    page = opened(body("creatures"))
+    page.ship(live.SHIPPED / "creatures16.safetensors")
+    shown = page.tab.locator("figure.live-creatures")
+    said, film = shown.locator("output"), shown.locator("input").last
+    assert "drew before" in said.inner_text()
+    assert "1.1 MB" in said.inner_text()
+    shown.locator("select").first.select_option("horns")
+    shown.get_by_role("button", name="Draw").press("Enter")
+    done = "e => e.textContent.startsWith('t = 0, 20 of 20')"
+    page.tab.wait_for_function(done, arg=said.element_handle(), timeout=120_000)
+    assert "ears: horns" in said.inner_text()
+    assert "drew before" not in said.inner_text()
+    film.press("ArrowLeft")
+    assert said.inner_text().startswith("t = 50, 19 of 20 steps done")
 
 
 # -- use ----------------------------------------------------------------------------------------

@@ -1,12 +1,14 @@
 """Pictures: right pixels in right places, small animations, words for those who don't see them."""
 
+import base64
 import io
 
 import pytest
 import torch
-from PIL import Image
+from nbformat.v4 import new_code_cell, new_notebook
+from PIL import Image, ImageChops, ImageStat
 
-from minidiff import plots
+from minidiff import plots, sharp
 
 pytest.importorskip("matplotlib").use("Agg")
 
@@ -27,6 +29,43 @@ def test_mosaic_places_every_image():
 def test_mosaic_keeps_colours():
     red = torch.tensor([1.0, -1, -1]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
     assert plots.mosaic(red)[1, 1].tolist() == [255, 0, 0]
+
+
+def test_a_notebook_stores_twice_the_pixels_that_it_shows():
+    """In few colours, and so that nobody sees that there are few."""
+    plots.style()
+    figure = plots.film([torch.rand(3, 1, 8, 8) * 2 - 1 for _ in range(4)], ["a", "b", "c", "d"])
+    figure.savefig(plain := io.BytesIO(), format="png", dpi=2 * figure.dpi)
+    drawn = Image.open(plain).convert("RGB")
+    stored, shown = sharp.sharp(figure)
+    picture = Image.open(io.BytesIO(stored))
+    assert picture.size == drawn.size
+    assert shown == {"width": drawn.width // 2, "height": drawn.height // 2}
+    assert picture.mode == "P"
+    assert len(stored) < len(plain.getvalue()) / 2
+    assert max(ImageStat.Stat(ImageChops.difference(picture.convert("RGB"), drawn)).rms) < 1.5
+
+
+def test_a_picture_of_many_colours_keeps_them_all():
+    i = torch.arange(256 * 256)
+    pixels = torch.stack([i % 256, i // 256, (7 * i) % 256], 1).to(torch.uint8)
+    picture = Image.fromarray(pixels.view(256, 256, 3).numpy())
+    assert sharp.few(picture) is picture
+
+
+def test_figures_are_sharp_wherever_a_notebook_runs():
+    """In a kernel of its own, with the backend that notebooks have, whatever came before it."""
+    nbclient = pytest.importorskip("nbclient")
+    lines = ["import matplotlib.pyplot as plt", "import minidiff as md", "md.plots.style()"]
+    cells = ["\n".join(lines), "plt.plot([1, 2])\nplt.show()", "md.plots.grid(IMAGES)"]
+    cells[0] += "\nimport torch\nIMAGES = torch.zeros(2, 1, 4, 4)"
+    notebook = new_notebook(cells=[new_code_cell(cell) for cell in cells])
+    nbclient.NotebookClient(notebook, kernel_name="python3").execute()
+    for cell in notebook.cells[1:]:
+        (output,) = [o for o in cell.outputs if "image/png" in o.get("data", {})]
+        picture = Image.open(io.BytesIO(base64.b64decode(output["data"]["image/png"])))
+        assert output.metadata["image/png"]["width"] == picture.width // 2
+        assert picture.info["dpi"][0] > 200
 
 
 def test_figures():

@@ -28,7 +28,8 @@ ARROWS = {
     "data": set(),
     "unet": {"mathematics"},
     "measure": {"data"},
-    "plots": {"data"},
+    "sharp": set(),
+    "plots": {"data", "sharp"},
     "engine": {"mathematics", "unet", "data", "plots"},
     "__main__": {"cli"},
     "cli": {"mathematics", "unet", "data", "measure", "plots", "engine"},
@@ -45,7 +46,7 @@ sys.path[:] = [p for p in sys.path if not os.path.exists(p + "/minidiff/__init__
 
 def room(module: str) -> str:
     first = module.split(".")[0]
-    return first if first in ROOMS | {"plots", "__main__"} else "mathematics"
+    return first if first in ROOMS | {"plots", "sharp", "__main__"} else "mathematics"
 
 
 def imports(path: Path, everywhere: bool = True) -> set[str]:

@@ -83,8 +83,11 @@ def given(model: md.Denoiser, n: int) -> tuple[Tensor, Tensor | None, dict[str, 
     """Noise of the model's shape, and labels with the null class among them."""
     c = model.net.config
     x = md.randn(torch.empty(n, c.in_channels, c.size, c.size), torch.Generator().manual_seed(0))
-    labels = (torch.arange(n) + c.num_classes - 1) % (c.num_classes + 1) if c.num_classes else None
-    return x, labels, {} if labels is None else {"labels": labels}
+    if not c.vectors:
+        return x, None, {}
+    several = torch.stack([(torch.arange(n) + rows - 2) % rows for rows in c.vectors], dim=1)
+    labels = several if isinstance(c.num_classes, tuple) else several[:, 0]
+    return x, labels, {"labels": labels}
 
 
 def differences(page: Page, name: str, model: md.Denoiser, n: int, tau: list[int]) -> list[float]:
@@ -116,6 +119,26 @@ def test_the_digits_are_those_of_pytorch(name: str, opened: Callable[..., Page])
         assert max(differences(page, name, model, 4, [t, 0])[:1]) < TOLERANCE
 
 
+@pytest.mark.parametrize("t", [1, 2, 250, 999, 1000])
+def test_eps_of_the_creatures_is_that_of_pytorch(t: int, opened: Callable[..., Page]) -> None:
+    """eps for fixed inputs; the network says v, from which eps is made here."""
+    page, model = opened(), md.load_pretrained("creatures16")
+    page.ship(live.SHIPPED / "creatures16.safetensors")
+    x, labels, cond = given(model, 4)
+    (step,) = page.walk("creatures16", x, labels, [t, 0])["steps"]
+    v = torch.tensor(step["raw"]).reshape(x.shape)
+    _, eps = md.to_x0_eps(model.schedule, "v", v, x, t)
+    with torch.no_grad():
+        truth = model(x, t, clip=False, **cond).eps
+    assert float((eps - truth).abs().max()) < TOLERANCE
+
+
+def test_the_creatures_are_those_of_pytorch(opened: Callable[..., Page]) -> None:
+    page, model = opened(), md.load_pretrained("creatures16")
+    page.ship(live.SHIPPED / "creatures16.safetensors")
+    assert max(differences(page, "creatures16", model, 3, md.tau(1000, S=20))) < TOLERANCE
+
+
 def test_a_network_of_more_channels_is_that_of_pytorch(opened: Callable[..., Page]) -> None:
     page, model = opened(), md.load_pretrained("fashion")  # 1.6 million parameters, 28 pixels wide
     page.ship(live.SHIPPED / "fashion.safetensors")
@@ -142,6 +165,14 @@ NETWORKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "random features, x0, its own guess": (
         dict(time="random", clock=1 / 50, self_cond=True, in_channels=3, out_channels=3),
         dict(predict="x0", schedule=md.Schedule.from_betas([0.01 * i for i in range(1, 51)])),
+    ),
+    "several labels, several heads": (
+        dict(num_classes=(3, 2, 5), heads=2, attention=(8,)),
+        dict(schedule=COSINE, predict="v"),
+    ),
+    "labels without a null class": (
+        dict(num_classes=3, null_class=False),
+        dict(schedule=LINEAR),
     ),
     "channels that four does not divide": (
         dict(width=6, groups=3, in_channels=2, out_channels=2, attention=(8,), mults=(1, 3)),

@@ -333,7 +333,7 @@ def test_the_first_screen_says_what_it_is_draws_and_leads_on(size: tuple[int, in
     tab = visit("index.html").page
     tab.set_viewport_size({"width": size[0], "height": size[1]})
     tab.wait_for_timeout(300)
-    for part in ("article h1", "article p", ".start", "figure.live-sampling canvas"):
+    for part in ("article h1", "article p", ".start", "figure.live-creatures canvas"):
         box = tab.locator(part).first.bounding_box()
         assert box["y"] + box["height"] <= size[1], part
 
@@ -453,6 +453,57 @@ def test_the_reader_can_turn_the_pages(visit) -> None:
         tab.locator("a.right-next").first.click()
         tab.wait_for_load_state()
     assert NOTEBOOKS[-1].stem in tab.url
+
+
+@pytest.mark.parametrize(
+    ("page", "place", "shows"),
+    [
+        ("02_reverse_process", "#eq-true-reverse", "mjx-container"),
+        ("04_simple_loss", "03_elbo.html#eq-l-t", "mjx-container"),
+        ("02_reverse_process", "#fig-reverse-steps", "img"),
+    ],
+)
+def test_a_reference_shows_what_it_leads_to(page: str, place: str, shows: str, visit) -> None:
+    """To the mouse that rests on it and to the keyboard; Escape puts it away."""
+    opened = visit(f"notebooks/{page}.html")
+    tab = opened.page
+    link, card = tab.locator(f"a.reference[href='{place}']").first, tab.locator("#preview")
+    assert not card.is_visible()
+    link.hover()
+    card.locator(shows).first.wait_for(state="visible")
+    assert link.get_attribute("aria-describedby") == card.get_attribute("id")
+    box = card.bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 1280
+    tab.keyboard.press("Escape")
+    assert not card.is_visible()
+    tab.mouse.move(0, 0)
+    link.evaluate("link => link.focus({ focusVisible: true })")
+    card.locator(shows).first.wait_for(state="visible")
+    if shows == "img":
+        tab.wait_for_function("() => document.querySelector('#preview img').naturalWidth > 0")
+    link.blur()
+    assert not card.is_visible()
+    assert opened.complaints == []
+
+
+def test_every_place_that_has_a_preview_is_a_place() -> None:
+    text = (HTML / "_static" / "previews.js").read_text(encoding="utf-8")
+    shown = json.loads(text.removeprefix("window.PREVIEWS = ").rstrip(";\n"))
+    wanted = {
+        link["href"].partition("#")[2]
+        for page in PAGES
+        for link in article(page).select("a.reference.internal[href*='#']")
+    }
+    wanted = {name for name in wanted if re.match("(eq|fig|prf|ex)-", name)}
+    assert len(wanted) > 100
+    assert wanted <= set(shown)
+    for name, html in shown.items():
+        made = BeautifulSoup(html, "html.parser")
+        assert len(made.find_all(recursive=False)) == 1, name
+        assert not made.find_all(["a", "script"]), name
+        assert not made.find_all(id=True), name
+        assert all((HTML / tag["src"]).is_file() for tag in made.find_all("img")), name
 
 
 def test_the_figures_that_answer_stand_in_their_chapters(visit) -> None:

@@ -197,15 +197,16 @@ def normal_outputs(outputs: list[NotebookNode], count: int, alt: str) -> list[No
         elif output.output_type in ("display_data", "execute_result"):
             if "application/vnd.jupyter.widget-view+json" in output.data:
                 continue
-            output.metadata = {  # an image keeps its alternative text, not its pixel size
-                mime: {"alt": data["alt"]}
-                for mime, data in output.metadata.items()
-                if isinstance(data, dict) and data.get("alt")
-            }
-            for mime in set(IMAGES) & set(output.data):
+            said = {mime: output.metadata.get(mime, {}) for mime in set(IMAGES) & set(output.data)}
+            output.metadata = {}
+            for mime, about in said.items():
                 output.data["text/plain"] = "<image>"
-                if alt:  # where nbconvert looks for it
-                    output.metadata[mime] = {"alt": alt}
+                # the size at which it is shown, and its words where nbconvert looks for them
+                kept_of = {key: about[key] for key in ("width", "height") if key in about}
+                if words := alt or about.get("alt"):
+                    kept_of["alt"] = words
+                if kept_of:
+                    output.metadata[mime] = kept_of
             if output.output_type == "execute_result":
                 output.execution_count = count
         kept.append(nbformat.from_dict(output))

@@ -1,10 +1,12 @@
-"""Write what the figures that answer need: ten test digits, and the static twins of play.md.
+"""Write what the figures that answer need: ten test digits, twelve creatures and the names of what
+they may have, and the static twins of play.md.
 
 python tools/play_data.py
 """
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -12,7 +14,9 @@ import torch
 from torch import Tensor
 
 import minidiff as md
+from minidiff.data import creatures
 
+SEED = 0
 BOOK = Path(__file__).resolve().parent.parent / "book"
 
 
@@ -38,15 +42,44 @@ def renoise_twin(model: md.Denoiser, digit: Tensor) -> tuple[list[Tensor], list[
     return frames, times
 
 
+def twelve_creatures() -> Tensor:
+    """Twelve creatures, each asked for by random names: what the page shows before it draws."""
+    model, draws = md.load_pretrained("creatures16"), torch.Generator().manual_seed(SEED)
+    wanted = creatures.random(12, draws)
+    x_T = md.randn(torch.empty(12, 3, 16, 16), draws)
+    *_, last = md.ddim(md.guide(model, wanted, w=1), x_T, md.tau(1000, S=20))
+    return last.x
+
+
+def strengths() -> Tensor:
+    """Six creatures with horns, a beak and a ground of dusk: with w = 0, and again with w = 4."""
+    model, wanted = md.load_pretrained("creatures16"), torch.tensor(creatures.COUNTS)
+    for name, kind in (("ears", "horns"), ("muzzle", "beak"), ("ground", "dusk")):
+        column = list(creatures.FACTORS).index(name)
+        wanted[column] = creatures.FACTORS[name].index(kind)
+    x_T = md.randn(torch.empty(6, 3, 16, 16), torch.Generator().manual_seed(SEED))
+    walks = [
+        md.ddim(md.guide(model, wanted.expand(6, -1), w), x_T, md.tau(1000, S=20)) for w in (0, 4)
+    ]
+    return torch.cat([list(walk)[-1].x for walk in walks])
+
+
+def write(name: str, variable: str, data: object) -> None:
+    out = BOOK / "_style" / name
+    out.write_text(f"// Written by tools/play_data.py.\nwindow.{variable} = {json.dumps(data)};\n")
+    print(f"{out.stat().st_size / 1024:.0f} KiB in {out.name}")
+
+
 def main() -> None:
     """The digits as a script, the twins as pictures."""
     test = md.data.load("digits", split="test")
     starts = [test.images[test.labels == k][0] for k in range(10)]
-    data = {"digits": [start.flatten().tolist() for start in starts]}
-    out = BOOK / "_style" / "play_data.js"
-    out.write_text(f"// Written by tools/play_data.py.\nwindow.PLAY = {json.dumps(data)};\n")
-    print(f"{out.stat().st_size / 1024:.0f} KiB in {out.name}")
+    write("play_data.js", "PLAY", {"digits": [start.flatten().tolist() for start in starts]})
+    drawn = md.data.images.to_uint8(twelve_creatures()).numpy().tobytes()
+    data = {"factors": creatures.FACTORS, "drawn": base64.b64encode(drawn).decode()}
+    write("creature_data.js", "CREATURES", data)
 
+    md.plots.save_image(strengths(), BOOK / "images" / "live_wishes.png", ncols=6, scale=5)
     model = md.load_pretrained("digits_labels")
     twins = {
         "live_sampling.png": sampling_twin(model),

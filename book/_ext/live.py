@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import base64
 import re
+import zlib
 from pathlib import Path
 from typing import Any
 
 from minidiff.engine.checkpoint import SHIPPED, read
 
 FORMULAS = ("frame.js", "toy.js")
-NETWORK = (*FORMULAS, "play_data.js", "unet.js", "network.js")
+RUNTIME = (*FORMULAS, "unet.js", "network.js")
+NETWORK = (*RUNTIME, "play_data.js")
 FIGURES = {  # what is in the page: what it needs, in this order
     **dict.fromkeys(
         ("schedule", "noising", "posterior"), (*FORMULAS, "play_data.js", "processes.js")
@@ -28,8 +30,10 @@ FIGURES = {  # what is in the page: what it needs, in this order
     **dict.fromkeys(("sampling", "renoise"), (*NETWORK, "live.js")),
     **dict.fromkeys(("samplers", "interpolate"), (*NETWORK, "samplers.js")),
     **dict.fromkeys(("guidance", "inpainting"), (*NETWORK, "asked.js")),
+    **dict.fromkeys(("creatures", "wishes"), (*RUNTIME, "creature_data.js", "creatures.js")),
 }
 PLACES = {  # the figure of a chapter, or a section's list: the figure that answers below it
+    "fig-start-creatures": "creatures",
     "fig-start-samples": "sampling",
     "fig-start-moons": "training",
     "fig-fwd-strip": "noising",
@@ -46,15 +50,16 @@ PLACES = {  # the figure of a chapter, or a section's list: the figure that answ
     "fig-ode-hook": "plane",
     "fig-ode-steps": "solver",
     "fig-next-guided": "guidance",
+    "fig-next-creatures": "wishes",
     "fig-edit-hats": "inpainting",
 }
-WEIGHTS = ("digits_labels",)  # the networks of network.js
+WEIGHTS = ("digits_labels", "creatures16")  # the networks of network.js
 
 
 def script(path: Path) -> str:
-    """An intact file of weights as the script that unet.js asks for: its bytes, in base64."""
+    """An intact file of weights as the script that unet.js asks for: deflated, in base64."""
     read(path)  # a damaged one stops the build
-    text = base64.b64encode(path.read_bytes()).decode()
+    text = base64.b64encode(zlib.compress(path.read_bytes(), 9)).decode()
     return f'minidiff.deliver("{path.stem}", "{text}");\n'
 
 

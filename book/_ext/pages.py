@@ -12,6 +12,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 import routes
 
+SHARP = 200  # pixels an inch: above this a picture has two pixels where one is shown
 WIDE = 500  # pixels: the letters of figures above this can't be read where they must fit a phone
 
 
@@ -46,6 +47,9 @@ def picture(tag: str, files: dict[str, Path]) -> str:
         return tag
     with Image.open(files[name[1]]) as image:
         width, height = image.size
+        if min(image.info.get("dpi", (0,))) > SHARP:  # minidiff/sharp.py drew it
+            width, height = width // 2, height // 2
+            tag = re.sub(rf' style="width: {width}(?:px)?; height: {height}(?:px)?;"', "", tag)
     tag = tag.replace("<img ", f'<img width="{width}" height="{height}" ')
     if width <= WIDE or "style=" in tag:  # of a width that its author chose
         return tag

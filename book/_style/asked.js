@@ -3,7 +3,7 @@
   "use strict";
   const { blue, button, title, pixels, range, frame, pad, figures } = Frame;
   const { tau } = Toy;
-  const { SIDE, DIGITS, ROOM, noise, image, distance, sheet, walk, runner, shown, labels } = Network;
+  const { SIDE, LOADS, DIGITS, ROOM, noise, image, distance, spread, sheet, walk, runner, shown, labels } = Network;
 
   // A row for each strength, all from the same noises.
   const guidance = (figure) => {
@@ -11,11 +11,6 @@
     let seed = 1;
     const film = {}, key = (v) => JSON.stringify({ ...v, seed });
     const cell = (width) => (width - 4 * (COUNT - 1)) / COUNT, room = { ...ROOM, height: (width) => 2 * (cell(width) + 30) };
-    const spread = (x) => {  // how far the images are from their mean
-      const mean = new Float32Array(SIDE);
-      x.forEach((v, k) => { mean[k % SIDE] += v / COUNT; });
-      return distance(x, x.map((_, k) => mean[k % SIDE]));
-    };
     const { form, inputs, values, redraw, said } = frame(figure, room, [
       ["digit", "label", [...DIGITS.slice(1), "each once"]],
       ["w", "strength w", range(-1, 6, 2, 0.5, { marks: [-1, 0, 2, 4, 6], say: (w) => `${w}`.replace("-", "−") })],
@@ -29,7 +24,7 @@
       if (figure.dataset.trouble) return figure.dataset.trouble;
       const so = `Label ${chosen.digit}, w = ${`${chosen.w}`.replace("-", "−")}, DDIM in ${S} steps. `;
       const [plain, strong] = rows.map(([, x]) => x);
-      if (!plain || !strong) return `${so}“Draw” loads the network, 0.4 MB.`;
+      if (!plain || !strong) return `${so}“Draw” ${LOADS}.`;
       return `${so}Distance of the ten to their mean (root mean square per pixel): ${spread(plain).toFixed(2)} with w = 0, ` +
         `${spread(strong).toFixed(2)} with this w.`;
     });
@@ -93,7 +88,7 @@
       sheet(surface, film, COUNT, COUNT, 0, side + 54, width);
       if (figure.dataset.trouble) return figure.dataset.trouble;
       const known = mask.filter(Boolean).length, so = `${known} of 64 pixels of the ${digit} are known, filled in as ${as}. `;
-      if (!film) return `${so}“Fill in” loads the network, 0.4 MB.`;
+      if (!film) return `${so}“Fill in” ${LOADS}.`;
       const hidden = [...mask.keys()].filter((i) => !mask[i]);
       const part = (x) => Float32Array.from(hidden, (i) => x[i]);
       const far = Array.from({ length: COUNT }, (_, i) => distance(part(image(film, i)), part(x0)));

@@ -14,6 +14,7 @@ const Frame = (() => {
   // ---------------------------------------------------------------- drawing
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const ink = () => colour("--pst-color-text-base") || "#222";
+  const faint = () => colour("--pst-color-border") || "#ccc";
   const dark = () => document.documentElement.dataset.theme === "dark";
   const blue = () => (dark() ? "#56b4e9" : "#0072b2"), orange = () => (dark() ? "#e69f00" : "#b84e00");
   const font = (size) => `${size}px ${colour("--pst-font-family-base") || "sans-serif"}`;
@@ -77,14 +78,16 @@ const Frame = (() => {
     c.fillText(words, left, top);
   };
 
-  // A grey image of side × side numbers between low and high, each a square of the canvas.
+  // An image of side × side numbers between low and high, each a square of the canvas; or of three times as many,
+  // its red, its green and its blue.
   const pixels = ({ c }, values, left, top, width, [low, high] = [-1, 1]) => {
-    const side = Math.sqrt(values.length), data = new ImageData(side, side);
+    const planes = Number.isInteger(Math.sqrt(values.length)) ? [0, 0, 0] : [0, 1, 2];
+    const side = Math.sqrt(values.length / (planes[2] + 1)), data = new ImageData(side, side);
     const small = Object.assign(document.createElement("canvas"), { width: side, height: side });
-    values.forEach((v, i) => {
-      const grey = (Math.min(Math.max(v, low), high) - low) / (high - low) * 255;
-      data.data.set([grey, grey, grey, 255], 4 * i);
-    });
+    for (let i = 0; i < side ** 2; i++) {
+      const level = planes.map((plane) => values[plane * side ** 2 + i]);
+      data.data.set([...level.map((v) => (Math.min(Math.max(v, low), high) - low) / (high - low) * 255), 255], 4 * i);
+    }
     small.getContext("2d").putImageData(data, 0, 0);
     c.imageSmoothingEnabled = false;
     c.drawImage(small, left, top, width, width);
@@ -265,7 +268,8 @@ const Frame = (() => {
       for (const [name, [words, make]] of Object.entries(table))
         for (const figure of document.querySelectorAll(`figure.live-${name}`)) {
           make(figure);
-          const advice = Object.assign(document.createElement("p"), { className: "try", textContent: words });
+          const advice = Object.assign(document.createElement("p"), { className: "try" });
+          advice.textContent = words.replaceAll(" = ", "\u00a0=\u00a0");  // no line ends inside a formula
           figure.prepend(advice);
         }
     };
@@ -273,5 +277,5 @@ const Frame = (() => {
     else build();
   };
 
-  return { minus, ink, blue, orange, font, Plot, title, pixels, range, button, frame, grip, pad, figures };
+  return { minus, ink, faint, blue, orange, font, Plot, title, pixels, range, button, frame, grip, pad, figures };
 })();

@@ -3,7 +3,7 @@
   "use strict";
   const { button, title, pixels, range, frame, figures } = Frame;
   const { T, AB, tau } = Toy;
-  const { SIDE, ANY, DIGITS, STEPS, ROOM, still, noise, image, distance, labels, sheet, walk, runner } = Network;
+  const { SIDE, LOADS, ANY, DIGITS, STEPS, ROOM, still, noise, image, distance, labels, sheet, walk, runner } = Network;
 
   // x_t beside x̂₀ while sixteen digits are drawn; afterwards t goes back and forth along the film.
   const sampling = (figure) => {
@@ -24,7 +24,7 @@
       sheet(surface, x, COUNT, 4, 0, 24, width);
       sheet(surface, x0, COUNT, 4, width + 24, 24, width);
       if (figure.dataset.trouble) return figure.dataset.trouble;
-      if (!x0) return `t = ${T}: sixteen times nothing but noise. “Draw” takes ${STEPS[S]} steps; the first loads the network, 0.4 MB.`;
+      if (!x0) return `t = ${T}: sixteen times nothing but noise. “Draw” takes ${STEPS[S]} steps; the first ${LOADS}.`;
       const which = used.digit === ANY ? "digits" : `times the digit ${used.digit}`;
       const so = `t = ${t}, ${calls} of ${used.S} steps done: sixteen ${which}. `;
       if (end.t) return so;
@@ -97,7 +97,7 @@
       if (figure.dataset.trouble) return figure.dataset.trouble;
       const [kept, added] = [AB[chosen.t], 1 - AB[chosen.t]].map((share) => Math.sqrt(share).toFixed(2));
       const so = `t = ${chosen.t}: xₜ = ${kept} x₀ + ${added} ε. `;
-      if (!answer) return `${so}Move t: that loads the network, 0.4 MB, which answers.`;
+      if (!answer) return `${so}Move t: that ${LOADS}, which answers.`;
       if (answer.to !== question(chosen)) return so;
       const eight = Float32Array.from({ length: COUNT * SIDE }, (_, i) => start[i % SIDE]);
       const [guess, back] = [rows.x0, rows.end].map((x) => distance(x, eight).toFixed(2));

@@ -3,7 +3,7 @@
   "use strict";
   const { button, title, range, frame, figures } = Frame;
   const { lerp, slerp, tau } = Toy;
-  const { DIGITS, STEPS, ROOM, noise, image, distance, labels, sheet, walk, runner, shown } = Network;
+  const { LOADS, DIGITS, STEPS, ROOM, noise, image, distance, labels, sheet, walk, runner, shown } = Network;
   const norm = (x) => Math.sqrt(x.reduce((sum, v) => sum + v * v, 0) / x.length);
 
   // Two rows of settings, one noise: what each sampler makes of it in so many network calls.
@@ -33,7 +33,7 @@
           sheet(surface, x, COUNT, COUNT, 0, top + 24, surface.width);
         });
         if (figure.dataset.trouble) return figure.dataset.trouble;
-        if (!drawn[0] || !drawn[1]) return `${words.join("; ")}. “Draw” runs both; the first one loads the network, 0.4 MB.`;
+        if (!drawn[0] || !drawn[1]) return `${words.join("; ")}. “Draw” runs both; the first one ${LOADS}.`;
         return `${words.join("; ")}. Between the two rows: ${distance(...drawn).toFixed(2)} (root mean square per pixel).`;
       });
     const work = runner(figure, said);
@@ -83,7 +83,7 @@
       if (figure.dataset.trouble) return figure.dataset.trouble;
       const so = `Length of x_T, divided by √d: ${norm(image(x, 0)).toFixed(2)} at the left, ${norm(middle).toFixed(2)} in the ` +
         `middle, ${norm(image(x, COUNT - 1)).toFixed(2)} at the right. `;
-      if (!found) return `${so}“Draw” loads the network, 0.4 MB.`;
+      if (!found) return `${so}“Draw” ${LOADS}.`;
       const steps = weights.slice(1).map((_, i) => distance(image(found, i), image(found, i + 1)));
       return `${so}Largest step between two neighbours: ${Math.max(...steps).toFixed(2)}, all steps together ` +
         `${steps.reduce((a, b) => a + b).toFixed(2)} (root mean square per pixel).`;

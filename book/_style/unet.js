@@ -117,6 +117,9 @@ window.minidiff = (() => {
       return { info: JSON.parse(about.minidiff), weights };
     };
 
+    // How many classes each label of an image has. The number itself stands for none, in most networks.
+    const classes = ({ num_classes: count }) => (Array.isArray(count) ? count : count ? [count] : []);
+
     // ------------------------------------------------------------------ the layers of minidiff/unet/blocks.py
     const network = (c, weights) => {
       const silu = (x) => {
@@ -225,7 +228,7 @@ window.minidiff = (() => {
       };
 
       const attention = (x, name, linear) => {
-        const all = x.channels, d = c.head_dim ?? all, h = tensor(x.height, x.width, all);
+        const all = x.channels, d = c.head_dim ?? all / (c.heads ?? 1), h = tensor(x.height, x.width, all);
         released(() => {
           const qkv = conv(norm(x, `${name}.norm`), `${name}.qkv`);
           for (let first = 0; first < all; first += d) {
@@ -275,12 +278,13 @@ window.minidiff = (() => {
         return out;
       };
 
-      const embed = (t, label) => {
-        const emb = conv(silu(conv(features(t), "time.0")), "time.2");
-        if (c.num_classes) {
-          const table = weights["labels.weight"];
-          add(emb, { at: table.at + (label ?? c.num_classes) * table.step });  // the last one: no label
-        }
+      const embed = (t, labels) => {  // a number for each label that an image has
+        const emb = conv(silu(conv(features(t), "time.0")), "time.2"), table = weights["labels.weight"];
+        let first = 0;  // the row of the table where the label begins
+        classes(c).forEach((count, k) => {
+          add(emb, { at: table.at + (first + labels[k]) * table.step });
+          first += count + (c.null_class ?? true);
+        });
         return silu(emb);
       };
 
@@ -295,11 +299,11 @@ window.minidiff = (() => {
       };
 
       // One image of shape (C, H, W), t in 0..T-1 → (out_channels, H, W).
-      return (image, t, label) => released(() => {
+      return (image, t, labels) => released(() => {
         const x = tensor(c.size, c.size, image.length / c.size ** 2);
         for (let p = 0; p < x.pixels; p++)
           for (let i = 0; i < x.channels; i++) heap[x.at + p * x.step + i] = image[i * x.pixels + p];
-        const emb = embed(t, label);
+        const emb = embed(t, labels);
         let h = conv(x, "conv_in");
         const skips = [h];
         down.forEach((kind, i) => {
@@ -334,16 +338,28 @@ window.minidiff = (() => {
       return table;
     };
 
+    // The labels of every image, a list for each: what is asked for, or none of all that the network knows.
+    const wanted = (network, labels, count) => {
+      const counts = classes(network), none = network.null_class ?? true;
+      if (labels && !counts.length) throw Error("this network knows no labels: leave them out");
+      if (!labels && !none) throw Error("this network has no label for none: give labels");
+      const rows = (labels ?? Array(count).fill(counts)).map((row) => (Array.isArray(row) ? row : [row]));
+      const known = (label, k) => Number.isInteger(label) && label >= 0 && label < counts[k] + none;
+      const each = counts.map((most) => `from 0 to ${most - 1 + none}`).join(", ");
+      if (rows.length !== count || !rows.every((row) => row.length === counts.length && row.every(known)))
+        throw Error(counts.length === 1
+          ? `labels must be ${count} whole numbers ${each}, got ${labels}`
+          : `labels must be ${count} lists of ${counts.length} whole numbers, ${each}; got ${JSON.stringify(labels)}`);
+      return rows;
+    };
+
     // DDIM without noise (eta = 0). After every image the share of the work that is done, after every step
-    // {t, x, x0, raw}: where we are, and what the network said to get here.
-    function* ddim({ info, net }, { x, labels, tau }) {
-      const ab = alphaBar(info.schedule), { in_channels, size, self_cond, num_classes } = info.network;
+    // {t, x, x0, raw, guess}: where we are, and what the network said to get here; guess is x0 before clipping.
+    function* ddim({ info, ab, net }, { x, labels, tau }) {
+      const { in_channels, size, self_cond } = info.network;
       const one = in_channels * size ** 2, count = x.length / one;
       if (!Number.isInteger(count)) throw Error(`x must be images of ${one} numbers, got ${x.length} numbers`);
-      if (labels && !num_classes) throw Error("this network knows no labels: leave them out");
-      const known = (label) => Number.isInteger(label) && label >= 0 && label <= num_classes;
-      if (labels && (labels.length !== count || !labels.every(known)))
-        throw Error(`labels must be ${count} whole numbers from 0 to ${num_classes}, got ${labels}`);
+      const y = wanted(info.network, labels, count);
       if (!tau.every((t, i) => Number.isInteger(t) && t >= 0 && t < (tau[i - 1] ?? ab.length)))
         throw Error(`tau must be whole numbers that fall from at most ${ab.length - 1}, got ${tau}`);
       const toX0 = {
@@ -352,25 +368,25 @@ window.minidiff = (() => {
         v: (v, y, a) => Math.sqrt(a) * v - Math.sqrt(1 - a) * y,
       }[info.predict];
       if (!toX0) throw Error(`unet.js cannot use a network that predicts ${info.predict}`);
-      const x0 = new Float32Array(x.length), raw = new Float32Array(x.length);
+      const [x0, raw, guess] = Array.from({ length: 3 }, () => new Float32Array(x.length));
       for (let step = 0; step + 1 < tau.length; step++) {
         const [t, s] = [tau[step], tau[step + 1]], [a, b] = [ab[t], ab[s]];
         x = x.slice();
         for (let i = 0; i < count; i++) {
           const [from, to] = [i * one, (i + 1) * one], own = self_cond ? x0.subarray(from, to) : [];
           const seen = Float32Array.of(...x.subarray(from, to), ...own);
-          raw.set(net(seen, t - 1, labels?.[i]).subarray(0, one), from);  // beyond it: a learned variance
+          raw.set(net(seen, t - 1, y[i]).subarray(0, one), from);  // beyond it: a learned variance
           for (let k = from; k < to; k++) {
-            const guess = toX0(x[k], raw[k], a);
-            const clipped = info.clip ? Math.min(Math.max(guess, -1), 1) : guess;
-            const eps = info.predict === "eps" ? raw[k] : (x[k] - Math.sqrt(a) * guess) / Math.sqrt(1 - a);
-            const kept = eps + Math.sqrt(a / (1 - a)) * (guess - clipped);  // of the pair with the clipped x0
+            const free = toX0(x[k], raw[k], a), clipped = info.clip ? Math.min(Math.max(free, -1), 1) : free;
+            const eps = info.predict === "eps" ? raw[k] : (x[k] - Math.sqrt(a) * free) / Math.sqrt(1 - a);
+            const kept = eps + Math.sqrt(a / (1 - a)) * (free - clipped);  // of the pair with the clipped x0
             x[k] = Math.sqrt(b) * clipped + Math.sqrt(1 - b) * kept;
             x0[k] = clipped;
+            guess[k] = free;
           }
           yield { share: (step + (i + 1) / count) / (tau.length - 1) };
         }
-        yield { step: { t: s, x, x0: x0.slice(), raw: raw.slice() } };
+        yield { step: { t: s, x, x0: x0.slice(), raw: raw.slice(), guess: guess.slice() } };
       }
     }
 
@@ -382,8 +398,8 @@ window.minidiff = (() => {
         if (stop) return stopped.add(id);
         if (file) {
           const { info, weights } = read(file);
-          model = { info, net: network(info.network, weights) };
-          postMessage({ id, info });
+          model = { info, ab: alphaBar(info.schedule), net: network(info.network, weights) };
+          postMessage({ id, info, ab: model.ab });
         } else {
           let breath = performance.now();
           for (const news of ddim(model, asked)) {
@@ -404,9 +420,11 @@ window.minidiff = (() => {
   // -------------------------------------------------------------------- the page
   const home = document.currentScript.src, models = {}, waiting = {};
 
-  // The file NAME.safetensors as text: weights/NAME.js beside this script calls minidiff.deliver.
+  // The file NAME.safetensors, deflated, as text: weights/NAME.js beside this script calls minidiff.deliver.
+  const inflated = (text) => new Response(new Blob([Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))])
+    .stream().pipeThrough(new DecompressionStream("deflate"))).arrayBuffer();
   const fetched = (name) => new Promise((resolve, reject) => {
-    waiting[name] = (text) => resolve(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
+    waiting[name] = (text) => resolve(inflated(text));
     const script = Object.assign(document.createElement("script"), { src: new URL(`weights/${name}.js`, home).href });
     script.onerror = () => reject(Error(`the weights ${name} could not be loaded`));
     document.head.append(script);
@@ -438,11 +456,12 @@ window.minidiff = (() => {
       }
     }
 
-    const first = await ask({ file: await fetched(name) }).next();
+    const { info, ab } = (await ask({ file: await fetched(name) }).next()).value;
     return {
-      info: first.value.info,
-      // x: Float32Array of images (B, C, H, W) at tau[0]; labels: B numbers, none for no label; `progress` is
-      // told the share that is done; an abort of `signal` ends it early. Yields {t, x, x0, raw}.
+      info, ab,
+      // x: Float32Array of images (B, C, H, W) at tau[0]; labels: B numbers, or B lists if an image has several,
+      // none for no label; `progress` is told the share that is done; an abort of `signal` ends it early.
+      // Yields {t, x, x0, raw, guess}.
       async *ddim({ x, labels, tau, progress, signal }) {
         for await (const { share, step } of ask({ x, labels, tau })) {
           if (signal?.aborted) return;
