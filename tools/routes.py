@@ -157,7 +157,7 @@ COURSES = {
             ),
             Session(
                 "what is decided when, and how good it is",
-                {"looking_inside": "x0 rate blur", "metrics": "diagonal recall fool-recall"},
+                {"looking_inside": "rate blur", "metrics": "diagonal recall fool-recall"},
             ),
             Session(
                 "better, faster, bigger",
