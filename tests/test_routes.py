@@ -135,6 +135,13 @@ def test_reading_counts_words_formulas_and_open_code() -> None:
     assert found.minutes == pytest.approx(2 / 200 + 1 + 10 / 60)
 
 
+def test_ddpm_and_ddim_are_read_in_thirteen_hours_and_no_chapter_in_more_than_one() -> None:
+    chapters = {this.number: this.minutes for this in routes.book().values()}
+    minutes = [chapters[str(number)] for number in range(17)]
+    assert max(minutes) <= 60
+    assert sum(minutes) <= 13 * 60
+
+
 # -- for teachers -------------------------------------------------------------------------------
 
 

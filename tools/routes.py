@@ -157,7 +157,7 @@ COURSES = {
             ),
             Session(
                 "what is decided when, and how good it is",
-                {"looking_inside": "x0 rate blur", "metrics": "diagonal recall fool-recall"},
+                {"looking_inside": "rate blur", "metrics": "diagonal recall fool-recall"},
             ),
             Session(
                 "better, faster, bigger",
@@ -214,11 +214,11 @@ COURSES = {
             ),
             Session(
                 "network, training, sampling",
-                {"unet": "features count field", "training_sampling": "algorithm-1 last-step ema"},
+                {"unet": "attend count field", "training_sampling": "algorithm-1 last-step ema"},
             ),
             Session(
                 "is it any good, and how fast",
-                {"metrics": "diagonal infinity", "ddim": "step guard range"},
+                {"metrics": "diagonal infinity", "ddim": "step guard own-tau"},
             ),
             Session(
                 "mistakes, and their tests",

@@ -115,54 +115,6 @@ def count_calls(model, sampler):
             "return the count",
         ),
     ],
-    "ex-00-nearest": [
-        (
-            """
-def nearest(x, data):
-    return torch.cdist(x.flatten(1), data.flatten(1)).min(1)
-""",
-            "The index comes first",
-        ),
-        (
-            """
-def nearest(x, data):
-    distance, index = ((x[:, None] - data) ** 2).flatten(2).sum(2).min(1)
-    return index, distance
-""",
-            "sqrt(0.09 + 0.16) = 0.5",
-        ),
-        (
-            """
-def nearest(x, data):
-    distance, index = torch.cdist(x.flatten(1), data.flatten(1), p=1).min(1)
-    return index, distance
-""",
-            "sqrt(0.09 + 0.16) = 0.5",
-        ),
-        (
-            """
-def nearest(x, data):
-    distance, index = torch.cdist(x.flatten(1), data.flatten(1)).min(0)
-    return index, distance
-""",
-            "for each picture",
-        ),
-        (
-            """
-def nearest(x, data):
-    distance, index = torch.cdist(x.flatten(1), data.flatten(1)).max(1)
-    return index, distance
-""",
-            "The nearest images are 3, 500, 1400",
-        ),
-        (
-            """
-def nearest(x, data):
-    return torch.cdist(x.flatten(1), data.flatten(1)).argmin(1)
-""",
-            "Return two things",
-        ),
-    ],
     "ex-00-entropy": [
         (
             """
@@ -260,23 +212,6 @@ def count_calls(model, sampler):
     finally:
         model.net.forward = forward
     return torch.tensor(count)
-""",
-    ],
-    "ex-00-nearest": [
-        """
-def nearest(x, data):
-    index, distance = [], []
-    for one in x:
-        d = ((one - data) ** 2).sum((1, 2, 3)).sqrt()
-        index.append(int(d.argmin()))
-        distance.append(float(d.min()))
-    return index, distance
-""",
-        """
-def nearest(x, data):
-    d = (x.double()[:, None] - data.double()).flatten(2).norm(dim=2)
-    index = d.argmin(1)
-    return index, d.gather(1, index[:, None])[:, 0]
 """,
     ],
     "ex-00-entropy": [

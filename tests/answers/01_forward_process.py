@@ -163,54 +163,6 @@ def jump(alpha_bar, s, t):
             "Return a pair",
         ),
     ],
-    "ex-01-half-life": [
-        (
-            """
-def first_below(schedule, snr):
-    hits = (schedule.snr < 1).nonzero()
-    return int(hits[0]) if len(hits) else None
-""",
-            "you say t = 260 for SNR 0.01",
-        ),
-        (
-            """
-def first_below(schedule, snr):
-    hits = (schedule.snr.sqrt() < snr).nonzero()
-    return int(hits[0]) if len(hits) else None
-""",
-            "The SNR is alpha_bar / (1 - alpha_bar)",
-        ),
-        (
-            """
-def first_below(schedule, snr):
-    hits = (schedule.snr[1:] < snr).nonzero()
-    return int(hits[0]) if len(hits) else None
-""",
-            "Entry 0 of the tables belongs to the data",
-        ),
-        (
-            """
-def first_below(schedule, snr):
-    return int((schedule.snr < snr).int().argmax())
-""",
-            "the answer is None, not 0",
-        ),
-        (
-            """
-def first_below(schedule, snr):
-    hits = (schedule.alpha_bar < snr).nonzero()
-    return int(hits[0]) if len(hits) else None
-""",
-            "The SNR is alpha_bar / (1 - alpha_bar)",
-        ),
-        (
-            """
-def first_below(schedule, snr):
-    return None
-""",
-            "does get below",
-        ),
-    ],
     "ex-01-own-schedule": [
         (
             """
@@ -323,25 +275,6 @@ def jump(alpha_bar, s, t):
 def jump(alpha_bar, s, t):
     factor = torch.exp(0.5 * (alpha_bar[t].log() - alpha_bar[s].log()))
     return factor, (1 - alpha_bar[t]) - factor**2 * (1 - alpha_bar[s])
-""",
-    ],
-    "ex-01-half-life": [
-        """
-def first_below(schedule, snr):
-    for t in range(1, schedule.T + 1):
-        ab = float(schedule.alpha_bar[t])
-        if ab / (1 - ab) < snr:
-            return t
-""",
-        """
-def first_below(schedule, snr):
-    hits = torch.where(schedule.alpha_bar < snr / (1 + snr))[0]
-    return hits[0] if len(hits) else None
-""",
-        """
-def first_below(schedule, snr):
-    hits = (schedule.log_snr[1:] < math.log(snr)).nonzero().flatten().tolist()
-    return hits[0] + 1 if hits else None
 """,
     ],
     "ex-01-own-schedule": [

@@ -1,69 +1,6 @@
 """Wrong and right answers to the code exercises of chapter 6."""
 
 WRONG = {
-    "ex-06-features": [
-        (
-            """
-def time_features(t, width):
-    half = width // 2
-    angles = t[:, None] * 10000.0 ** (-torch.arange(half) / (half - 1))
-    return torch.cat([angles.cos(), angles.sin()], 1)
-""",
-            "all sines are 0; they come first",
-        ),
-        (
-            """
-def time_features(t, width):
-    half = width // 2
-    angles = t[:, None] * 10000.0 ** (-torch.arange(half) / half)
-    return torch.cat([angles.sin(), angles.cos()], 1)
-""",
-            "divides by half - 1",
-        ),
-        (
-            """
-def time_features(t, width):
-    half = width // 2
-    angles = t[:, None] * 10000.0 ** (-torch.arange(half) / (half - 1))
-    return torch.stack([angles.sin(), angles.cos()], 2).flatten(1)
-""",
-            "all sines are 0; they come first",
-        ),
-        (
-            """
-def time_features(t, width):
-    half = width // 2
-    angles = t[:, None] * torch.linspace(1, 1e-4, half)
-    return torch.cat([angles.sin(), angles.cos()], 1)
-""",
-            "as powers",
-        ),
-        (
-            """
-def time_features(t, width):
-    half = width // 2
-    angles = t[:, None] * 10000.0 ** (torch.arange(half) / (half - 1))
-    return torch.cat([angles.sin(), angles.cos()], 1)
-""",
-            "should fall from 1 to 1/10000",
-        ),
-        (
-            """
-def time_features(t, width):
-    angles = t[:, None] * 10000.0 ** (-torch.arange(16) / 15)
-    return torch.cat([angles.sin(), angles.cos()], 1)
-""",
-            "The shape should be (4, 8)",
-        ),
-        (
-            """
-def time_features(t, width):
-    angles = t[:, None] * 10000.0 ** (-torch.arange(width) / (width - 1))
-    return torch.cat([angles.sin(), angles.cos()], 1)
-""",
-            "The shape should be (4, 32), yours is (4, 64)",
-        ),
-    ],
     "ex-06-attend": [
         (
             """
@@ -229,30 +166,6 @@ def receptive_field(layers):
 }
 
 RIGHT = {
-    "ex-06-features": [
-        """
-def time_features(t, width):
-    half = width // 2
-    rows = []
-    for step in t.tolist():
-        angles = [step * math.exp(-math.log(10000) * i / (half - 1)) for i in range(half)]
-        rows.append([math.sin(a) for a in angles] + [math.cos(a) for a in angles])
-    return torch.tensor(rows)
-""",
-        """
-def time_features(t, width):
-    frequency = torch.logspace(0, -4, width // 2, dtype=torch.float64)
-    angles = torch.outer(t.double(), frequency)
-    return torch.cat([torch.sin(angles), torch.cos(angles)], dim=-1)
-""",
-        """
-def time_features(t, width):
-    half = width // 2
-    phase = torch.tensor([0.0, math.pi / 2]).repeat_interleave(half)
-    frequency = torch.exp(-math.log(10000) * torch.arange(half) / (half - 1)).repeat(2)
-    return (t.view(-1, 1) * frequency + phase).sin()
-""",
-    ],
     "ex-06-attend": [
         """
 def attend(q, k, v):

@@ -1,64 +1,6 @@
 """Wrong and right answers to the code exercises of chapter 8."""
 
 WRONG = {
-    "ex-08-x0": [
-        (
-            """
-def guess_image(alpha_bar, xt, eps, t):
-    ab = alpha_bar[t].reshape(-1, 1, 1, 1).to(xt.dtype)
-    return (xt - (1 - ab).sqrt() * eps) / ab.sqrt()
-""",
-            "Clip to [-1, 1]",
-        ),
-        (
-            """
-def guess_image(alpha_bar, xt, eps, t):
-    ab = alpha_bar[t].reshape(-1, 1, 1, 1).to(xt.dtype)
-    return ((xt - (1 - ab) * eps) / ab).clamp(-1, 1)
-""",
-            "are there two square roots",
-        ),
-        (
-            """
-def guess_image(alpha_bar, xt, eps, t):
-    ab = alpha_bar[t - 1].reshape(-1, 1, 1, 1).to(xt.dtype)
-    return ((xt - (1 - ab).sqrt() * eps) / ab.sqrt()).clamp(-1, 1)
-""",
-            "using its own t",
-        ),
-        (
-            """
-def guess_image(alpha_bar, xt, eps, t):
-    ab = alpha_bar[t[0]].to(xt.dtype)
-    return ((xt - (1 - ab).sqrt() * eps) / ab.sqrt()).clamp(-1, 1)
-""",
-            "Is each image using its own t",
-        ),
-        (
-            """
-def guess_image(alpha_bar, xt, eps, t):
-    ab = alpha_bar[t].reshape(-1, 1, 1, 1).to(xt.dtype)
-    return (xt - (1 - ab).sqrt() * eps).clamp(-1, 1) / ab.sqrt()
-""",
-            "Clip to [-1, 1]",
-        ),
-        (
-            """
-def guess_image(alpha_bar, xt, eps, t):
-    ab = alpha_bar[t].reshape(-1, 1, 1, 1).to(xt.dtype)
-    return ((xt - (1 - ab).sqrt() * eps) / ab.sqrt()).clamp(0, 1)
-""",
-            "the true image must come back",
-        ),
-        (
-            """
-def guess_image(alpha_bar, xt, eps, t):
-    ab = alpha_bar[t].reshape(-1, 1, 1, 1).to(xt.dtype)
-    x0 = ((xt - (1 - ab).sqrt() * eps) / ab.sqrt()).clamp(-1, 1)
-""",
-            "Return x0_hat",
-        ),
-    ],
     "ex-08-rate": [
         (
             """
@@ -236,23 +178,6 @@ def share_of_copies(samples, train, unseen, fraction=0.05):
 }
 
 RIGHT = {
-    "ex-08-x0": [
-        """
-def guess_image(alpha_bar, xt, eps, t):
-    out = []
-    for x, e, a in zip(xt, eps, alpha_bar[t].tolist()):
-        out.append(torch.clamp((x - math.sqrt(1 - a) * e) / math.sqrt(a), -1, 1))
-    return torch.stack(out)
-""",
-        """
-def guess_image(alpha_bar, xt, eps, t):
-    ab = alpha_bar.double()[t][:, None, None, None]
-    noise_to_signal = ((1 - ab) / ab) ** 0.5
-    return torch.maximum(
-        torch.minimum(xt / ab**0.5 - noise_to_signal * eps, torch.tensor(1.0)), torch.tensor(-1.0)
-    )
-""",
-    ],
     "ex-08-rate": [
         """
 def rates(terms):

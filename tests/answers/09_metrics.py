@@ -53,59 +53,6 @@ def diagonal_frechet(a, b):
             "your function gives None",
         ),
     ],
-    "ex-09-score": [
-        (
-            """
-def my_score(p):
-    return (p * (p.log() - p.mean(0).log())).sum(1).mean().exp()
-""",
-            "0 log 0 gave NaN",
-        ),
-        (
-            """
-def my_score(p):
-    return (torch.xlogy(p, p) - torch.xlogy(p, p.mean(0))).sum(1).mean()
-""",
-            "The exp is missing",
-        ),
-        (
-            """
-def my_score(p):
-    return (torch.xlogy(p, p) - torch.xlogy(p, p.mean(0))).mean().exp()
-""",
-            "a sum over the classes",
-        ),
-        (
-            """
-def my_score(p):
-    return (torch.xlogy(p, p) - torch.xlogy(p, p.mean(0))).sum(1).exp().mean()
-""",
-            "averaged over the images",
-        ),
-        (
-            """
-def my_score(p):
-    q = p.mean(0)
-    return (q * (q.log() - p.clamp(min=1e-12).log())).sum(1).mean().exp()
-""",
-            "KL of p(y|x), first",
-        ),
-        (
-            """
-def my_score(p):
-    p = p + 0.01
-    return (p * (p.log() - p.mean(0).log())).sum(1).mean().exp()
-""",
-            "On test digits it should be",
-        ),
-        (
-            """
-def my_score(p):
-    return (p * (p.log() - p.mean(0).log())).sum(1).nan_to_num().mean().exp()
-""",
-            "must give 10, not 1.0000",
-        ),
-    ],
     "ex-09-recall": [
         (
             """
@@ -251,26 +198,6 @@ def diagonal_frechet(a, b):
 def diagonal_frechet(a, b):
     a, b = a.numpy(), b.numpy()
     return ((a.mean(0) - b.mean(0)) ** 2 + (a.std(0, ddof=1) - b.std(0, ddof=1)) ** 2).sum()
-""",
-    ],
-    "ex-09-score": [
-        """
-def my_score(p):
-    p = p.clamp(min=1e-12)
-    return (p * (p.log() - p.mean(0).log())).sum(1).mean().exp()
-""",
-        """
-def my_score(p):
-    entropy = lambda q: torch.special.entr(q.float()).sum(-1)
-    return math.exp(entropy(p.mean(0)) - entropy(p).mean())
-""",
-        """
-def my_score(p):
-    mean = p.mean(0).tolist()
-    total = 0.0
-    for row in p.tolist():
-        total += sum(a * math.log(a / b) for a, b in zip(row, mean) if a > 0)
-    return math.exp(total / len(p))
 """,
     ],
     "ex-09-recall": [

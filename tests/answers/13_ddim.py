@@ -193,57 +193,6 @@ def sound(pairs, T):
             "is there a return?",
         ),
     ],
-    "ex-13-range": [
-        (
-            """
-def uniform_calls(T, S):  # what the user expects
-    return S
-""",
-            "below 1000 are 31 numbers, you say 30",
-        ),
-        (
-            """
-def uniform_calls(T, S):  # rounded down
-    return T // (T // S)
-""",
-            "below 1000 are 31 numbers, you say 30",
-        ),
-        (
-            """
-def uniform_calls(T, S):  # always one more
-    return T // (T // S) + 1
-""",
-            "When S divides T",
-        ),
-        (
-            """
-def uniform_calls(T, S):  # the list, not its length
-    return list(range(0, T, T // S))
-""",
-            "When S divides T, it is S: 50 steps",
-        ),
-        (
-            """
-def uniform_calls(T, S):  # the stride, not the number of steps
-    return T // S
-""",
-            "When S divides T",
-        ),
-        (
-            """
-def uniform_calls(T, S):  # the chapter's T
-    return len(range(0, 1000, 1000 // S))
-""",
-            "T = 100, S = 30",
-        ),
-        (
-            """
-def uniform_calls(T, S):  # a true division
-    return round(T / (T // S))
-""",
-            "numbers, you say",
-        ),
-    ],
     "ex-13-own-tau": [
         (
             """
@@ -358,19 +307,6 @@ def sound(pairs, T):  # as one list of steps
     steps = torch.tensor([t for t, _ in pairs] + [pairs[-1][1]])
     joined = [s for _, s in pairs] == steps[1:].tolist()
     return joined and steps[0] == T and steps[-1] == 0 and (steps.diff() < 0).all()
-""",
-    ],
-    "ex-13-range": [
-        """
-def uniform_calls(T, S):  # rounded up
-    return math.ceil(T / (T // S))
-""",
-        """
-def uniform_calls(T, S):  # counted
-    count, t = 0, 0
-    while t < T:
-        count, t = count + 1, t + T // S
-    return count
 """,
     ],
     "ex-13-own-tau": [

@@ -194,69 +194,6 @@ def step_up(x_s, eps, a_s, a_t):
             "Return x_t",
         ),
     ],
-    "ex-14-grid": [
-        (
-            """
-def four(corners, u, v):  # right and down exchanged
-    upper = md.slerp(corners[0:1], corners[1:2], v)
-    lower = md.slerp(corners[2:3], corners[3:4], v)
-    return md.slerp(upper, lower, u)
-""",
-            "must give corner 1",
-        ),
-        (
-            """
-def four(corners, u, v):  # straight lines
-    upper = torch.lerp(corners[0:1], corners[1:2], u)
-    lower = torch.lerp(corners[2:3], corners[3:4], u)
-    return torch.lerp(upper, lower, v)
-""",
-            "lerp?",
-        ),
-        (
-            """
-def four(corners, u, v):  # a straight line between the two results
-    upper = md.slerp(corners[0:1], corners[1:2], u)
-    lower = md.slerp(corners[2:3], corners[3:4], u)
-    return (1 - v) * upper + v * lower
-""",
-            "must stay near the shell",
-        ),
-        (
-            """
-def four(corners, u, v):  # the edges at left and right first
-    left = md.slerp(corners[0:1], corners[2:3], v)
-    right = md.slerp(corners[1:2], corners[3:4], v)
-    return md.slerp(left, right, u)
-""",
-            "First along the upper and the lower edge",
-        ),
-        (
-            """
-def four(corners, u, v):  # round the square
-    upper = md.slerp(corners[0:1], corners[1:2], u)
-    lower = md.slerp(corners[3:4], corners[2:3], u)
-    return md.slerp(upper, lower, v)
-""",
-            "must give corner 2",
-        ),
-        (
-            """
-def four(corners, u, v):  # without a batch: every row of pixels is turned on its own
-    upper = md.slerp(corners[0], corners[1], u)
-    lower = md.slerp(corners[2], corners[3], u)
-    return md.slerp(upper, lower, v)
-""",
-            "corners[0:1] keeps the batch",
-        ),
-        (
-            """
-def four(corners, u, v):
-    upper = md.slerp(corners[0:1], corners[1:2], u)
-""",
-            "Return one image",
-        ),
-    ],
 }
 
 RIGHT = {
@@ -311,20 +248,6 @@ def step_up(x_s, eps, a_s, a_t):  # through x_0, with torch's roots
 def step_up(x_s, eps, a_s, a_t):  # float32, math
     r = math.sqrt(a_t / a_s)
     return r * x_s.float() + (math.sqrt(1 - a_t) - r * math.sqrt(1 - a_s)) * eps.float()
-""",
-    ],
-    "ex-14-grid": [
-        """
-def four(corners, u, v):  # both edges in one call
-    edges = md.slerp(corners[[0, 2]], corners[[1, 3]], u)
-    return md.slerp(edges[:1], edges[1:], v)
-""",
-        """
-def four(corners, u, v):  # the chapter's bare formula, in float64
-    upper_left, upper_right, lower_left, lower_right = corners.double().flatten(1).split(1)
-    upper = bare_slerp(upper_left, upper_right, u)
-    lower = bare_slerp(lower_left, lower_right, u)
-    return bare_slerp(upper, lower, v).reshape(corners[:1].shape)
 """,
     ],
 }
