@@ -163,12 +163,13 @@ def test_as_html_a_chapter_is_finished_text(
     from nbconvert import HTMLExporter
 
     folder, address = exported
-    exporter = HTMLExporter(mathjax_url=f"{address}/mathjax/tex-chtml-full.js", require_js_url="")
+    exporter = HTMLExporter(mathjax_url=f"{address}/mathjax/tex-chtml.js", require_js_url="")
     body, _ = exporter.from_filename(str(path))
     (folder / f"{path.stem}.html").write_text(body, encoding="utf-8")
     page = browser.new_page(viewport={"width": 1200, "height": 1000})
-    page.add_init_script(  # the pages configure MathJax 2, the book's copy is MathJax 3
-        r"window.MathJax = {tex: {inlineMath: [['$', '$']], processEscapes: true}}"
+    page.add_init_script(  # the pages configure MathJax 2, the book's copy is MathJax 4
+        r"window.MathJax = {tex: {inlineMath: [['$', '$']], processEscapes: true},"
+        f"output: {{fontPath: '{address}/mathjax/mathjax-newcm-font'}}}}"
     )
     try:
         page.goto(f"{address}/{path.stem}.html", wait_until="domcontentloaded")
