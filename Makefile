@@ -44,6 +44,7 @@ notebooks: $(INSTALLED)
 	$(BIN)/python tools/notebooks.py run -j 2 --record
 	$(BIN)/python tools/chapters.py
 	$(BIN)/python tools/measured.py
+	$(BIN)/python tools/cards.py
 
 # The pictures of README.md and of the first page, drawn by the shipped weights.
 pictures: $(INSTALLED)

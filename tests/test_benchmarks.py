@@ -24,6 +24,7 @@ import torch
 
 import minidiff as md
 from minidiff.data.sets import Images
+from minidiff.engine.checkpoint import available
 from minidiff.engine.config import make_config, read_config, read_overrides
 from minidiff.engine.distributed import World
 from minidiff.engine.trainer import Trainer
@@ -100,6 +101,15 @@ def test_the_page_of_results_is_up_to_date() -> None:
         assert set(re.findall(r"""md\.results\(["'](\w+)""", measured.code(stem))) <= known
 
 
+def test_model_cards_say_what_was_measured() -> None:
+    command = [sys.executable, "tools/cards.py", "--check"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    page = (ROOT / "book" / "networks.md").read_text(encoding="utf-8")
+    for name in available():
+        assert f"weights/{name}.md" in page
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_every_script_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     script = importlib.import_module(name)
@@ -136,6 +146,13 @@ def rows(printed: Callable[..., str]) -> Callable[..., list[dict[str, Any]]]:
     return lambda *words: [
         json.loads(line) for line in printed(*words).splitlines() if line.startswith("{")
     ]
+
+
+def test_small_networks(rows: Callable[..., list[dict[str, Any]]]) -> None:
+    bound, drawn, real = rows("small_networks.py", "--weights", "digits_labels")
+    assert 3 < bound["bits_per_dim"] < 6
+    assert drawn["as_asked"] > 0.5
+    assert real["n"] == drawn["n"]
 
 
 def test_six_years(tmp_path: Path, rows: Callable[..., list[dict[str, Any]]]) -> None:

@@ -21,6 +21,7 @@ import torch
 from minidiff.cli import commands
 from minidiff.cli.parser import EXAMPLES, _parser, main
 from minidiff.data.sets import splits
+from minidiff.engine.checkpoint import available
 from minidiff.engine.config import TrainConfig, shipped_configs
 from minidiff.engine.distributed import World
 
@@ -426,10 +427,25 @@ def test_nll_info_export(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     capsys.readouterr()
     assert main(["info", str(small)]) == 0
     shown = capsys.readouterr().out
-    assert "eight by eight" in shown
+    assert "  data: eight by eight\n" in shown
+    assert "\nschedule:\n  T: 50\n" in shown
+    assert "{" not in shown
     assert "parameters" in shown
     assert main(["info"]) == 0
     assert "torch" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", available())
+def test_info_of_a_shipped_network_is_its_model_card(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["info", name]) == 0
+    shown = capsys.readouterr().out
+    parts = ["What it is", "Use", "Data", "Training", "Measured", "Known failures", "Licence"]
+    assert re.findall(r"^\*\*([\w ]+)\.\*\*", shown, flags=re.M) == parts
+    measured = shown.partition("**Measured.**")[2].partition("**Known failures.**")[0]
+    assert re.search(r"^- .*\d", measured, flags=re.M)
+    assert "<!--" not in shown
 
 
 def test_evaluate(run: Path, tmp_path: Path) -> None:

@@ -26,8 +26,9 @@ PARTS = {
 }
 APPENDIX = 90  # notebooks from this number on come first among the appendices
 APPENDICES = [
-    *("routes", "play", "formulas", "questions", "notation", "glossary", "api", "results"),
-    *("where_next", "sources", "errata", "impact", "how_built", "changes", "bibliography"),
+    *("routes", "play", "formulas", "questions", "notation", "glossary", "networks"),
+    *("api", "results", "where_next", "sources", "errata", "impact", "how_built", "changes"),
+    "bibliography",
 ]
 QUESTIONS = {
     0: "What is a diffusion model, and can I see one work in a minute?",

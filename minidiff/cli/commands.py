@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import sys
 from argparse import Namespace
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from minidiff.bound import bits_per_dim
+from minidiff.cli.about import info as info  # one of the commands
 from minidiff.cli.again import again, failing_less_than, in_vain, kept, others
 from minidiff.cli.console import main_process, put
 from minidiff.cli.dataset import data_set
@@ -25,7 +25,6 @@ from minidiff.data.download import DownloadError
 from minidiff.data.sets import Folder, Images, to_uint8
 from minidiff.denoiser import Denoiser
 from minidiff.engine.checkpoint import (
-    available,
     load_pretrained,
     read_info,
     save_weights,
@@ -186,21 +185,6 @@ def _mean(args: Namespace, bits: Tensor) -> dict[str, Any]:
     what = {"vlb": "bits/dim (bound)", "ode": "bits/dim (exact, ODE)"}[args.method]
     error = float(bits.std(correction=0)) / math.sqrt(len(bits))
     return {what: float(bits.mean()), "standard error": error, "images": len(bits)}
-
-
-def info(args: Namespace) -> None:
-    """What a model is made of and was trained on; or what this machine has."""
-    if args.source is None:
-        gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-        print(f"python {sys.version.split()[0]}, torch {torch.__version__}, GPU: {gpu}")
-        print(f"shipped weights: {', '.join(available()) or 'none'}")
-        return
-    about = read_info(args.source)
-    count = sum(p.numel() for p in load_pretrained(args.source).net.parameters())
-    print(f"parameters: {count:,}")
-    for name in "predict variance clip sigma_data schedule network step config card".split():  # noqa: SIM905
-        if name in about:
-            put(f"{name}: {json.dumps(about[name], ensure_ascii=False)}")
 
 
 def export(args: Namespace) -> None:
