@@ -308,7 +308,7 @@ def test_winograd_costs_the_network_no_digit(monkeypatch):
         "a gradient is wanted": lambda conv, x: conv(x),
         "double": lambda conv, x: torch.no_grad()(conv.double())(x.double()),
         "sixteen bits": lambda conv, x: torch.no_grad()(torch.autocast("cpu")(conv))(x),
-        "few tiles": lambda conv, x: torch.no_grad()(conv)(x[:1]),
+        "few tiles": lambda conv, x: torch.no_grad()(conv)(x[:1, :, :16]),
         "no whole tiles": lambda conv, x: torch.no_grad()(conv)(x[..., 1:]),
         "shapes only": lambda conv, x: torch.no_grad()(conv.to("meta"))(x.to("meta")),
         "one by one": lambda conv, x: torch.no_grad()(torch.func.vmap(conv))(x[:, None]),

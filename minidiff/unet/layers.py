@@ -9,7 +9,7 @@ from torch.autograd import forward_ad
 
 from minidiff.unet.winograd import TILE, winograd
 
-WIDE, TILES = 128, 128  # from how many channels, and tiles of the image, Winograd's way is faster
+WIDE, TILES = 128, 64  # from how many channels, and tiles of all images, that way is faster
 
 
 class Conv3x3(nn.Conv2d):
