@@ -11,11 +11,11 @@ MATHEMATICS := minidiff/*.py tests/test_equations.py $(wildcard $(patsubst minid
 # a backend chosen outside would keep figures out of the notebooks
 unexport MPLBACKEND
 
-.PHONY: book check lint test notebooks pictures site-test pdf slides links pins clean
+.PHONY: book check lint test coverage notebooks pictures site-test pdf slides links pins clean
 
 # One thread a process: on a busy machine two threads spend their time waiting for one another.
-book check test: export OMP_NUM_THREADS = 1
-book check test: export MKL_NUM_THREADS = 1
+book check test coverage: export OMP_NUM_THREADS = 1
+book check test coverage: export MKL_NUM_THREADS = 1
 book: $(INSTALLED)
 	@$(BIN)/python tools/doctor.py
 	$(BIN)/jupyter-book build book/ $(BOOKOPTS)
@@ -33,9 +33,14 @@ lint: $(INSTALLED)
 	$(BIN)/python tools/notebooks.py check
 
 test: lint
-	$(BIN)/pytest -n 2 --cov --cov-report=term
+	$(BIN)/pytest -n 2
 	$(BIN)/pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 600 \
 		-n 2 --dist loadfile notebooks
+
+# Which lines of the library the unit tests reach. Watching them takes half as long again as the tests,
+# and fails nothing: CI does it once a week.
+coverage: $(INSTALLED)
+	$(BIN)/pytest -n 2 --cov --cov-report=term
 
 # Executes every notebook, two at a time and each on one core, and stores its outputs in the normal
 # form.

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from minidiff.unet.blocks import GroupNorm
 from minidiff.unet.compat import unet_to_diffusers
+from minidiff.unet.layers import GroupNorm
 from minidiff.unet.network import UNet
 
 MODES = ("eager", "bf16", "compiled")

@@ -11,9 +11,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import minidiff as md
-from minidiff.unet import blocks
-from minidiff.unet.blocks import Attention, LinearAttention, channels_last_group_norm, sinusoidal
+from minidiff.unet import blocks, layers
+from minidiff.unet.blocks import Attention, LinearAttention, sinusoidal
+from minidiff.unet.layers import Conv3x3, channels_last_group_norm
 from minidiff.unet.network import UNet, UNetConfig
+from minidiff.unet.winograd import winograd
 
 PRESETS = [
     UNet.cifar10,
@@ -271,6 +273,61 @@ def test_channels_last_group_norm_is_group_norm(layout, offset):
     tolerance = 1e-5 if offset == 0 else 3e-3  # Σx² loses digits to a mean of 30 deviations
     for mine, torchs in zip(*results, strict=True):
         torch.testing.assert_close(mine, torchs, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 4, 4), (3, 2, 8, 12), (5, 3, 36, 32)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_winograd_is_a_convolution(shape, layout):
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(shape, generator=g, dtype=torch.float64).contiguous(memory_format=layout)
+    weight = torch.randn(6, shape[1], 3, 3, generator=g, dtype=torch.float64)
+    for bias in (None, torch.randn(6, generator=g, dtype=torch.float64)):
+        made = winograd(x, weight, bias)
+        torch.testing.assert_close(made, F.conv2d(x, weight, bias, padding=1))
+        assert made.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_winograd_costs_the_network_no_digit(monkeypatch):
+    net, calls = md.load_pretrained("cifar10").net, []
+    monkeypatch.setattr(layers, "winograd", lambda *args: calls.append(1) or winograd(*args))
+    g = torch.Generator().manual_seed(0)
+    x, t = torch.randn(2, 3, 32, 32, generator=g), torch.tensor([3, 700])
+    direct = net(x, t).detach()
+    assert not calls  # a gradient was wanted
+    with torch.no_grad():
+        fewer = net(x, t)
+        assert calls
+        exact = net.double()(x.double(), t)
+    error, before = ((y - exact).square().mean().sqrt() for y in (fewer, direct))
+    assert error < 1.5 * before
+
+
+def counted(net, x):
+    """The operations of a pass."""
+    with FlopCounterMode(display=False) as counter:
+        net(x)
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize(
+    "where",
+    {
+        "a gradient is wanted": lambda conv, x: conv(x),
+        "double": lambda conv, x: torch.no_grad()(conv.double())(x.double()),
+        "sixteen bits": lambda conv, x: torch.no_grad()(torch.autocast("cpu")(conv))(x),
+        "few tiles": lambda conv, x: torch.no_grad()(conv)(x[:1, :, :16]),
+        "no whole tiles": lambda conv, x: torch.no_grad()(conv)(x[..., 1:]),
+        "shapes only": lambda conv, x: torch.no_grad()(conv.to("meta"))(x.to("meta")),
+        "one by one": lambda conv, x: torch.no_grad()(torch.func.vmap(conv))(x[:, None]),
+        "counted": lambda conv, x: counted(torch.no_grad()(conv), x),
+        "exported": lambda conv, x: torch.no_grad()(torch.export.export)(conv, (x,)),
+    }.items(),
+    ids=lambda case: case[0],
+)
+def test_elsewhere_a_convolution_is_direct(where, monkeypatch):
+    monkeypatch.setattr(layers, "winograd", lambda *_: pytest.fail(where[0]))
+    conv, x = Conv3x3(128, 128), torch.randn(4, 128, 32, 32)
+    where[1](conv, x)
 
 
 def test_sixteen_bits_do_not_round_the_input():

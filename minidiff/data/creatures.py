@@ -30,6 +30,7 @@ FACTORS |= {"fur": tuple(FURS), "ground": tuple(GROUNDS)}
 COUNTS = tuple(len(names) for names in FACTORS.values())
 EARS_, MUZZLE, EYES_, HAIR, PATTERN, FUR, GROUND = range(len(COUNTS))  # the columns of factors
 VARIATIONS = ("hue", "tilt", "size", "x", "y", "light")
+PIXELS_AT_ONCE = 2**19  # what fits into a processor's cache
 
 
 def random(n: int, generator: torch.Generator | None = None) -> Tensor:
@@ -54,11 +55,12 @@ def draw(factors: Tensor, size: int = 32, variation: Tensor | None = None) -> Te
     """
     _check(factors, size, variation)
     canvas = [torch.zeros(0, 3, size * size, dtype=torch.float32)]
-    for first in range(0, len(factors), 256):  # what fits into a processor's cache
-        f = factors[first : first + 256].cpu()
+    at_once = PIXELS_AT_ONCE // size**2
+    for first in range(0, len(factors), at_once):
+        f = factors[first : first + at_once].cpu()
         colours, paper = palette()[f[:, FUR], f[:, GROUND]], _paper(size)
         if variation is not None:
-            v = variation[first : first + 256].float().cpu()
+            v = variation[first : first + at_once].float().cpu()
             colours, paper = turned(colours, 0.4 * v[:, 0]), _moved(paper, v)
         canvas.append(_paint(f, colours, paper))
     return torch.cat(canvas).view(-1, 3, size, size).to(factors.device)

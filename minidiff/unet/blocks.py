@@ -13,8 +13,9 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from minidiff.unet.layers import Conv3x3, GroupNorm
 
 TimeKind = Literal["sinusoidal", "iddpm", "learned", "random"]
 
@@ -91,48 +92,6 @@ class TimeFeatures(nn.Module):
         return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
-class GroupNorm(nn.GroupNorm):
-    """Group normalisation (Wu & He 2018) that keeps channels-last memory when compiled for a GPU.
-
-    The framework's own decomposition reshapes to (B, groups, everything else), which in
-    channels-last memory copies the whole tensor, forwards and backwards. On a GPU the compiler is
-    given `channels_last_group_norm` instead, and so is forward-mode differentiation, whose rule for
-    the built-in kernel wants another layout; anywhere else that kernel is the fastest.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise over each group of channels and all positions, then scale and shift."""
-        if (torch.compiler.is_compiling() and x.is_cuda) or transformed(x):
-            return channels_last_group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
-        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
-
-
-def channels_last_group_norm(
-    x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float
-) -> Tensor:
-    """Group norm as y = a x + b with one a and b per image and channel; sums in float32 or wider.
-
-    One read for Σx and Σx² per channel (neighbours in memory), a few numbers per group, one read
-    and write to apply them. x (B, C, H, W) in any layout → the same shape, type and layout.
-    """
-    B, C, H, W = x.shape
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    count = H * W * (C // groups)
-    mean = wide.sum((2, 3)).reshape(B, groups, -1).sum(2, keepdim=True) / count  # (B, G, 1)
-    square = wide.square().sum((2, 3)).reshape(B, groups, -1).sum(2, keepdim=True) / count
-    a = (square - mean.square()).clamp_min(0).add(eps).rsqrt() * weight.reshape(1, groups, -1)
-    b = bias.reshape(1, groups, -1) - mean * a  # (B, G, C/G)
-    return (wide * a.reshape(B, C, 1, 1) + b.reshape(B, C, 1, 1)).to(x.dtype)
-
-
-def transformed(x: Tensor) -> bool:
-    """Whether x is differentiated forwards, or is seen through one of `torch.func`'s transforms."""
-    if torch.compiler.is_compiling():
-        return False
-    inside = torch._C._functorch.peek_interpreter_stack() is not None
-    return inside or forward_ad.unpack_dual(x).tangent is not None  # type: ignore[no-untyped-call]
-
-
 class ResBlock(nn.Module):
     """x + conv(dropout(silu(norm(conv(silu(norm(x))) + emb)))) (Ho et al. 2020, appendix B).
 
@@ -153,11 +112,11 @@ class ResBlock(nn.Module):
         super().__init__()
         self.scale_shift = scale_shift
         self.norm1 = GroupNorm(groups, channels, eps)
-        self.conv1 = nn.Conv2d(channels, out, 3, padding=1)
+        self.conv1 = Conv3x3(channels, out)
         self.emb = nn.Linear(emb, 2 * out if scale_shift else out)
         self.norm2 = GroupNorm(groups, out, eps)
         self.dropout = nn.Dropout(dropout)
-        self.conv2 = nn.Conv2d(out, out, 3, padding=1)
+        self.conv2 = Conv3x3(out, out)
         self.skip = nn.Conv2d(channels, out, 1) if channels != out else nn.Identity()
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
@@ -266,7 +225,7 @@ class Upsample(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv = Conv3x3(channels, channels)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         """x (B, C, H, W) → (B, C, 2H, 2W)."""

@@ -21,17 +21,16 @@ from torch.utils.checkpoint import checkpoint
 from minidiff.unet.blocks import (
     Attention,
     Downsample,
-    GroupNorm,
     LinearAttention,
     ResBlock,
     Stage,
     TimeFeatures,
     Upsample,
     kernels,
-    transformed,
 )
 from minidiff.unet.config import PRESETS, UNetConfig, check_inputs
 from minidiff.unet.describe import Row, rows, table
+from minidiff.unet.layers import GroupNorm, transformed
 
 __all__ = ["UNet", "UNetConfig"]
 
