@@ -45,7 +45,7 @@ QUESTIONS = {
     11: "Which other processes have the same marginals?",
     12: "Why does one trained network serve them all?",
     13: "How few steps are enough?",
-    14: "Where is the picture, before it is drawn?",
+    14: "Where is the picture before it is drawn?",
     15: "Which differential equation is being solved, and how well?",
     16: "Where does the equation come from, and how probable is an image?",
     17: "How fast, how big, how much?",
