@@ -61,15 +61,17 @@ def joint(folder: Path, world: World, fsdp: bool) -> None:
 
 
 class Deadly(Images):
-    """Data that kill their process, or fail, before the fifth batch of the rank named."""
+    """Data that kill their process, or fail, in the second part of the fifth step of a rank."""
 
     def stream(self, batches: Any, **how: Any) -> Any:
-        for k, batch in enumerate(super().stream(batches, **how)):
-            if k == 4 and os.environ["RANK"] == sys.argv[4]:
+        for k, (x0, labels) in enumerate(super().stream(batches, **how)):
+            if k == 9 and os.environ["RANK"] == sys.argv[4]:
                 if sys.argv[2] == "fail":
                     raise OSError("a picture cannot be read")
-                os.kill(os.getpid(), signal.SIGKILL)
-            yield batch
+                if sys.argv[2] == "die":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                x0 = x0[:, :0]  # which the network refuses
+            yield x0, labels
 
 
 def main() -> None:
@@ -86,10 +88,10 @@ def main() -> None:
         steps = int(sys.argv[4])
         config = replace(CONFIG, steps=steps, times="loss-aware", T=50, save_every=2)
         train(config, folder, resume=steps > 2, device="cpu", bar=False)
-    if mode in ("die", "fail"):
+    if mode in ("die", "fail", "fail-within"):
         digits = load("digits")
         data = Deadly(digits.images, digits.labels, digits.classes)
-        config = replace(CONFIG, steps=10**6, fsdp=mode == "fail")
+        config = replace(CONFIG, steps=10**6, accumulate=2, fsdp=mode != "die")
         train(config, folder, data=data, device="cpu", bar=False)
 
 

@@ -20,12 +20,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+T = TypeVar("T")
 TIMEOUT = timedelta(minutes=10)  # a process that waits longer for the others gives up
 
 
@@ -50,19 +52,26 @@ class World:
         dist.all_reduce(numbers, op=dist.ReduceOp.MAX)
         return int(numbers)
 
-    def main_does(self, work: Callable[[], object]) -> None:
-        """The main process works while the others wait; what it raises ends them all."""
+    def together(self, work: Callable[[], T]) -> T:
+        """What `work` gives each process, once it has for all; what one raises ends them all.
+
+        The others end by SystemExit: the one that failed has the words for it.
+        """
         failure: Exception | None = None
-        if self.main:
-            try:
-                work()
-            except Exception as error:
-                failure = error
+        try:
+            done = work()
+        except Exception as error:
+            failure = error
         failed = self.largest(int(failure is not None))
         if failure is not None:
             raise failure
         if failed:
-            raise SystemExit(1)  # the main process has the words for it
+            raise SystemExit(1)
+        return done
+
+    def main_does(self, work: Callable[[], object]) -> None:
+        """The main process works while the others wait; what it raises ends them all."""
+        self.together(work if self.main else lambda: None)
 
     def gather(self, x: Tensor) -> Tensor:
         """The tensors of all processes, one after the other along the first dimension."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from minidiff.data.sets import NAMES, Folder, Images, load, splits
 from minidiff.data.workers import signals_kept_back
@@ -72,8 +73,9 @@ def train(
     with the exception `Stopped` after a signal (SIGINT, SIGTERM, SIGHUP; a second one ends it at
     once), with `Diverged` after many bad steps. Whatever else goes wrong, the state of the last
     whole step is saved first, and a note at the exception says so; `Failed` puts it into words.
-    (Not with FSDP2 on several processes: a state is put together by all of them, and the others do
-    not know that one has failed. The note says since which step all is lost: see `save_seconds`.)
+    (With FSDP2 a state is put together by all processes. They learn from one another before each
+    part of a step that one has no data, and save; what fails or dies within a step loses the steps
+    since the last state, which the note counts: see `save_seconds`.)
 
     >>> model = train(TrainConfig(steps=2, batch=4), bar=False)
     >>> model.training
@@ -100,7 +102,7 @@ def train(
         with signals_kept_back():  # the bar may start a helper process
             log = RunLog(folder, c.steps, trainer.steps_done, bar, world.main)
         clock = Clock(trainer)
-        batches = trainer.batches()
+        batches = _fed(trainer, folder)
         if trainer.mode and trainer.steps_done < c.steps:
             log.say("compiling the network: the first step takes a minute or two")
         with (
@@ -210,6 +212,26 @@ def _stop_if_diverged(report: dict[str, Any], n: int, folder: Path | None) -> No
         )
 
 
+def _fed(trainer: Trainer, folder: Path | None) -> Iterator[tuple[Tensor, Tensor]]:
+    """This process's data. With FSDP2 no part of a step is begun for which one process has none.
+
+    Within it the others would wait for the one that has failed; here all can still save.
+    """
+    batches, world = trainer.batches(), trainer.world
+    if not trainer.in_parts:
+        yield from batches
+    while True:
+        try:
+            batch = world.together(lambda: next(batches))
+        except (Exception, SystemExit):
+            if folder and trainer.steps_done:
+                with contextlib.suppress(Exception):  # the first error is the one to be told
+                    save(trainer, folder)
+                world.largest(0)  # nobody ends, and so ends the others, before it is written
+            raise
+        yield batch
+
+
 @contextlib.contextmanager
 def _rescue(trainer: Trainer, folder: Path | None) -> Iterator[None]:
     """Whatever ends the loop, the state of the last whole step is on the disk.
@@ -217,16 +239,15 @@ def _rescue(trainer: Trainer, folder: Path | None) -> Iterator[None]:
     A step changes weights in its last lines only, so one that fails has changed none. (Losses that
     `loss-aware` has seen in its earlier parts will be seen again.) Of several processes each can
     write the state, should the main one have died. With FSDP2 none of them holds it: to ask for the
-    others' parts would be to wait for ever for those that are elsewhere in the step, or dead.
+    others' parts within a step would be to wait for ever for those elsewhere in it, or dead.
     """
     try:
         yield
     except Exception as error:
         if folder and not isinstance(error, Diverged):
             n, size = trainer.steps_done, trainer.world.size
-            in_parts = size > 1 and trainer.config.fsdp
             # A saving that has failed is not tried again.
-            able = n and not in_parts and not isinstance(error, CheckpointError)
+            able = n and not trainer.in_parts and not isinstance(error, CheckpointError)
             if others_are_gone(error, size) and not trainer.world.main:
                 time.sleep(PATIENCE)
             if able and n not in states(folder):
@@ -234,7 +255,7 @@ def _rescue(trainer: Trainer, folder: Path | None) -> Iterator[None]:
                     save(trainer, folder, writes=True)
             if saved := max(states(folder), default=0):
                 add_note(error, f"step {saved} of {trainer.config.steps} is saved in {folder}")
-            if in_parts and saved < n:
+            if trainer.in_parts and saved < n:
                 add_note(
                     error,
                     f"{n - saved} steps are lost, for with fsdp a state needs all processes: "

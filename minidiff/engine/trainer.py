@@ -1,8 +1,9 @@
 """Chapters 7 and 17: one training step, and the state it hands on, on a laptop or several GPUs.
 
 `Trainer.step` is the whole of training (Ho et al. 2020, algorithm 1); `minidiff.train` is the loop.
-No step waits for the GPU to report back, and every step draws its randomness from (seed, step,
-rank) alone, so a resumed run is the same run.
+No step waits for the GPU to report back (with FSDP2 each part waits until all processes have their
+data), and every step draws its randomness from (seed, step, rank) alone, so a resumed run is the
+same run.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ class Trainer:
             checkpoint.load_weights(c.init, self.model)
         self.model.to(device).train()
         self.net: nn.Module = self.model.net
-        if c.fsdp and world.size > 1:
+        self.in_parts = c.fsdp and world.size > 1
+        if self.in_parts:
             shards(self.net)
         self.labelled = bool(self.model.num_classes)
 
