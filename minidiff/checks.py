@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from itertools import pairwise
-from typing import SupportsIndex
+from typing import SupportsFloat, SupportsIndex
 
 import torch
 from torch import Tensor
@@ -143,7 +143,7 @@ def check_eta(schedule: Schedule, eta: float | str, steps: Sequence[float]) -> N
     """eta >= 0 or "hat", and at no step more noise than alpha_bar_s leaves room for."""
     if eta == "hat":
         return
-    if isinstance(eta, str) or not eta >= 0:
+    if not isinstance(eta, SupportsFloat) or not eta >= 0:
         raise ValueError(f'eta must be a number >= 0 (0 is DDIM, 1 is DDPM) or "hat", got {eta!r}')
     a = torch.tensor([schedule.alpha_bar_at(t) for t in steps], dtype=torch.float64)
     _check_room(eta**2 * beta_tilde_of(a[:-1], a[1:]), 1 - a[1:])
@@ -182,7 +182,10 @@ def check_tau(steps: Iterable[float] | int, T: int, end: float = 0) -> list[floa
     if not isinstance(steps, Iterable):  # their number: what tau(T, S) would give
         S, _, end = grid_ends(T, steps, "linear", None, end)
         steps = [int(end) + (T - int(end)) * i // S for i in range(S, -1, -1)]
-    times = [float(t) for t in steps]
+    try:
+        times = [float(t) for t in steps]
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"tau must be a list of numbers, or their number, got {steps!r}") from None
     falls = all(a > b for a, b in pairwise(times))
     exist = all(t == 0 or 1 <= t <= T for t in times)
     if len(times) < 2 or not falls or not exist or times[-1] != end:

@@ -13,6 +13,22 @@ from torch import Tensor, nn
 from minidiff.schedule import Schedule
 
 
+def check_model(model: object) -> None:
+    """A sampler needs the schedule with the network."""
+    if not isinstance(getattr(model, "schedule", None), Schedule):
+        what = model.__name__ if isinstance(model, type) else f"a {type(model).__name__}"
+        raise ValueError(
+            "model must be a Denoiser, a network with its schedule, as of Denoiser(net, schedule) "
+            f"or load_pretrained(name); got {what}"
+        )
+
+
+def check_dtype(dtype: object) -> None:
+    """Weights are floating numbers."""
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ValueError(f"dtype must be torch.float32, torch.bfloat16 and so on; got {dtype!r}")
+
+
 def check_clip(clip: object) -> None:
     """Whether x0 is clamped, or by which function it is replaced."""
     if not isinstance(clip, bool) and not callable(clip):

@@ -90,6 +90,11 @@ def randn(like: Tensor, generator: torch.Generator | None = None) -> Tensor:
     >>> randn(torch.empty(2, 3), torch.Generator().manual_seed(0)).shape
     torch.Size([2, 3])
     """
+    if not isinstance(generator, torch.Generator | None):
+        raise ValueError(
+            "generator must be a torch.Generator, as of torch.Generator().manual_seed(0); got "
+            f"{generator!r}"
+        )
     if isinstance(generator, PerSample):
         noise = generator.fill(torch.empty(like.shape, dtype=like.dtype), Tensor.normal_)
     else:

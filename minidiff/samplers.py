@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from minidiff.checks import admit, check_eta, check_finite, check_single, check_tau, per_sample
+from minidiff.checks_networks import check_model
 from minidiff.denoiser import Clip, Denoiser, Prediction
 from minidiff.process import Gaussian, cast, ddim_posterior, ddim_sigma, diffuse, randn
 
@@ -105,6 +106,7 @@ def _admit(
 ) -> list[float]:
     """The steps of a walk, checked now and not at its first `next`."""
     admit(x_T=x_T)
+    check_model(model)
     T = model.schedule.T
     return check_tau([*range(T, math.floor(end), -1), end] if tau is None else tau, T, end)
 

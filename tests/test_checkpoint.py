@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -418,6 +419,13 @@ def test_another_schedule_is_told(saved: tuple[Path, Denoiser]) -> None:
     other = Denoiser(_model().net, Schedule.linear(50), predict="v")
     with pytest.warns(UserWarning, match="another noise schedule"):
         load_weights(saved[0], other)
+
+
+def test_the_same_schedule_is_not_told_of(saved: tuple[Path, Denoiser]) -> None:
+    """In a file its settings are sorted."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_weights(saved[0], _model(seed=1))
 
 
 @pytest.mark.parametrize(

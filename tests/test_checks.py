@@ -323,6 +323,17 @@ def test_common_slips_are_taken_or_answered_in_a_sentence() -> None:
         (lambda: md.marginal(schedule, x.tolist(), 7), "x0 must be a tensor, got list"),
         (lambda: model(x, "7"), "t must be a number or a tensor"),
         (lambda: md.tau(schedule, 10.5), "S must be a whole number of steps in 1"),
+        (lambda: md.ddim(model.net, x), r"Denoiser\(net, schedule\) or load_pretrained.*a UNet"),
+        (lambda: md.ancestral(md.UNet, x), "model must be a Denoiser.* got UNet"),
+        (lambda: md.ddim("digits", x), r"load_pretrained\(name\); got a str"),
+        (lambda: md.ddim(model, x, eta=None), "eta must be a number >= 0"),
+        (lambda: [*md.ddim(model, x, 2, eta=1, generator=0)], r"manual_seed\(0\); got 0"),
+        (lambda: md.randn(x, np.random.default_rng(0)), "generator must be a torch.Generator"),
+        (lambda: md.ddim(model, x, torch.tensor([[9, 0]])), "tau must be a list of numbers"),
+        (lambda: md.solve(model, x, [None, 0]), r"tau must be a list .* got \[None, 0\]"),
+        (lambda: md.load_pretrained("digits", dtype="float16"), "dtype must be torch.float32"),
+        (lambda: md.load_pretrained("digits", dtype=torch.int8), "got torch.int8"),
+        (lambda: md.load_pretrained("digits", "gpu"), "device must be cpu, cuda"),
     ):
         with pytest.raises(ValueError, match=words):
             slip()

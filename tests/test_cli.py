@@ -145,6 +145,7 @@ def test_long_work_shows_its_network_calls(
         "[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory",
         "CUDA out of memory. Tried to allocate 2.00 GiB",
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "std::bad_alloc",
     ],
 )
 @pytest.mark.parametrize("command", ["sample", "evaluate", "nll"])
@@ -487,6 +488,12 @@ def test_evaluate(run: Path, tmp_path: Path) -> None:
         (["sample", "digits", "--device", "mps"], 1, "no float64"),
         (["sample", "digits", "--device", "meta"], 1, "device must be cpu, cuda"),
         (["sample", "digits", "--scale", "100000"], 2, "--scale: must be at most 64"),
+        (["sample", "digits", "--n", "9" * 30, "--out", "x.npz"], 1, "do not fit into the memory"),
+        (
+            ["sample", "digits", "--n", "9" * 30, "--out", "."],
+            1,
+            "holds 1 other files (file is one)",
+        ),
         (["sample", "digits", "--scale", "3", "--out", "x.npz"], 1, "--scale enlarges a picture"),
         (["sample", "digits", "--scale", "1", "--out", "x.gif"], 1, "leave it out for x.gif"),
         (["sample", "digits", "--scale", "4", "--out", "new"], 1, "leave it out for new"),
@@ -511,6 +518,7 @@ def test_errors_are_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MINIDIFF_DATA", str(tmp_path / "file"))  # no place for a download
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     try:

@@ -613,6 +613,9 @@ def test_folder_takes_pictures_as_they_are_meant(tmp_path):
     for size in (0, -1, 2.5, True, "4"):
         with pytest.raises(ValueError, match="size must be a whole number of at least 1, got"):
             load(tmp_path, size=size)
+    for data in (tmp_path, "digits"):  # one picture of it would take the memory of many machines
+        with pytest.raises(ValueError, match="size must be at most 8192, got 1000000"):
+            load(data, size=10**6)
 
 
 def test_each_orientation_is_turned_as_pillow_turns_it(tmp_path):

@@ -335,6 +335,7 @@ S3 = np.eye(3)
         ({"mu": np.full(3, np.nan), "sigma": S3}, "finite"),
         ({"mu": np.zeros(3), "sigma": np.full((3, 3), np.inf)}, "finite"),
         ({"mu": np.zeros(3), "sigma": np.triu(np.ones((3, 3)))}, "symmetric"),
+        ({"mu": np.zeros(3), "sigma": -S3}, "variances below 0"),
         ({"mu": np.zeros(3), "sigma": S3.astype(complex)}, "real numbers"),
         ({"mu": np.zeros(3), "sigma": np.array([None] * 3)}, "no .npz of plain numbers"),
         ({"mu": np.zeros(3), "sigma": S3, "n": np.array(1)}, "n in .* at least 2"),

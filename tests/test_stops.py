@@ -31,7 +31,7 @@ from minidiff.denoiser import Denoiser
 from minidiff.engine import lock, signals, tensorfile
 from minidiff.engine.checkpoint import CheckpointError, latest, load_pretrained, read, states
 from minidiff.engine.config import TrainConfig
-from minidiff.engine.distributed import command
+from minidiff.engine.distributed import command, processes
 from minidiff.engine.failures import Failed, notes
 from minidiff.engine.lock import locked
 from minidiff.engine.loop import train
@@ -295,6 +295,21 @@ def test_the_command_is_that_of_the_launcher(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("WORLD_SIZE", "6")
     monkeypatch.setenv("MASTER_ADDR", "first")
     assert command()[1:4] == ["--nnodes=3", "--rdzv_backend=c10d", "--rdzv_endpoint=first:29500"]
+
+
+def test_half_a_launcher_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the variables that torchrun sets, batch systems and containers set a few."""
+    for value, message in (
+        ("2", "no RANK and no LOCAL_RANK and .*: start them with torchrun, or unset WORLD_SIZE"),
+        ("two", "WORLD_SIZE must be a number of processes, got 'two'"),
+        ("0", "WORLD_SIZE must be a number of processes, got '0'"),
+    ):
+        monkeypatch.setenv("WORLD_SIZE", value)
+        with pytest.raises(ValueError, match=message), processes("cpu"):
+            pass
+    monkeypatch.setenv("WORLD_SIZE", "")
+    with processes("cpu") as world:
+        assert world.size == 1
 
 
 # ---- the folder: states, left-overs, one run at a time ----

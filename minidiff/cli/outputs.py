@@ -65,7 +65,7 @@ class Output:
             check_target(path)
             try:
                 self.images = np.empty((n, h, w, c), np.uint8)
-            except MemoryError as error:
+            except (MemoryError, ValueError) as error:  # the latter where no machine has as much
                 raise ValueError(
                     f"{n:,} images do not fit into the memory: lower --n, or draw into a folder"
                 ) from error
@@ -74,7 +74,7 @@ class Output:
             raise ValueError(f"{path} is no folder: give another name, or one that ends in .png")
         path.mkdir(parents=True, exist_ok=True)
         there = {p.name for p in path.iterdir() if not p.name.startswith(".")}
-        others = there - {self._name(i) for i in range(first + n)}
+        others = {name for name in there if not self._is_one(name)}
         if others:
             raise ValueError(
                 f"{path} holds {len(others)} other files ({min(others)} is one), among which the "
@@ -84,6 +84,11 @@ class Output:
 
     def _name(self, i: int) -> str:
         return f"{i:06d}.png"
+
+    def _is_one(self, name: str) -> bool:
+        digits = name.removesuffix(".png")
+        number = int(digits) if digits.isdecimal() else -1
+        return number < self.first + self.n and name == self._name(number)
 
     def add(self, images: Tensor) -> None:
         """The next of them, uint8 (B, C, H, W)."""

@@ -10,10 +10,8 @@ import torch
 
 from minidiff.denoiser import Denoiser
 from minidiff.engine.distributed import World
-from minidiff.engine.failures import instead
+from minidiff.engine.failures import MEMORY, instead
 from minidiff.engine.signals import noted, stopped
-
-_TOO_MUCH = r"out of memory|can't allocate memory|not enough memory|ALLOC_FAILED"  # PyTorch's words
 
 
 @contextlib.contextmanager
@@ -56,7 +54,7 @@ def enough_memory(batch: int, option: str = "--batch") -> Iterator[None]:
         yield
     except (MemoryError, RuntimeError) as error:
         known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-        if not known and not re.search(_TOO_MUCH, str(error)):
+        if not known and not re.search(MEMORY, str(error)):
             raise
         less = f"{option} {batch // 2}" if batch > 1 else "a smaller network or another machine"
         words = f"out of memory with {option} {batch}: take {less}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import math
 import operator
 import os
 import tarfile
@@ -25,6 +26,7 @@ from minidiff.data.download import DownloadError, fetch
 from minidiff.data.folder import Folder
 from minidiff.data.images import Device, Images, from_uint8, to_uint8
 from minidiff.data.layout import Layout
+from minidiff.data.pictures import LARGEST
 
 __all__ = ["NAMES", "Folder", "Images", "from_uint8", "load", "to_uint8"]
 
@@ -202,6 +204,8 @@ def _size(size: int | None) -> int | None:
         number = 0
     if number is not None and (number < 1 or isinstance(size, bool)):
         raise ValueError(f"size must be a whole number of at least 1, got {size!r}")
+    if number is not None and number**2 > LARGEST:
+        raise ValueError(f"size must be at most {math.isqrt(LARGEST)}, got {size!r}")
     return number
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -13,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from minidiff.checks_networks import check_dtype
 from minidiff.denoiser import Denoiser
-from minidiff.engine.distributed import shell
+from minidiff.engine.distributed import shell, usable
 from minidiff.engine.int8 import pack, unpack
 from minidiff.engine.match import check_architecture as check_architecture
-from minidiff.engine.match import check_function
+from minidiff.engine.match import check_function, tell_schedule
 from minidiff.engine.match import check_moments as check_moments
 from minidiff.engine.match import check_tensor as check_tensor
 from minidiff.engine.match import part as part
@@ -101,10 +101,7 @@ def load_weights(name_or_path: str | Path, model: Denoiser) -> Info:
     check_architecture(net, tensors, path)
     if info.get("network") and hasattr(net, "config"):
         check_function(_config(info, path), net.config, path, widened)
-    if json.dumps(info.get("schedule")) != json.dumps(model.schedule.state()):
-        warnings.warn(
-            f"{path} was trained with another noise schedule than the model's", stacklevel=2
-        )
+    tell_schedule(info.get("schedule"), model.schedule.state(), path)
     _load_into(net, tensors)
     return info
 
@@ -124,6 +121,8 @@ def load_pretrained(
     >>> model.schedule.T, model.training
     (1000, False)
     """
+    check_dtype(dtype)
+    on = None if device is None else usable(device)
     path = _find(name_or_path)
     if path is None:
         model: Denoiser = compat.load_from_hub(str(name_or_path))
@@ -134,7 +133,7 @@ def load_pretrained(
         tensors = unpack(network_tensors(tensors, info))
         model = build(info, tensors, path)
         _load_into(model.net, tensors)
-    return model.to(device=device, dtype=dtype).eval()
+    return model.to(device=on, dtype=dtype).eval()
 
 
 def read_info(name_or_path: str | Path) -> Info:

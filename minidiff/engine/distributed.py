@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 T = TypeVar("T")
+LAUNCHERS = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
 TIMEOUT = timedelta(minutes=10)  # a process that waits longer for the others gives up
 
 
@@ -94,10 +95,16 @@ def processes(device: str | torch.device | None = None) -> Iterator[World]:
     """Join the processes that torchrun started (NCCL between GPUs, gloo between CPUs)."""
     here = usable(device)
     cuda = here.type == "cuda"
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = _count("WORLD_SIZE")
     if size == 1:
         yield World(0, 1, here)
         return
+    lacking = [name for name in LAUNCHERS if name not in os.environ]
+    if lacking and not dist.is_initialized():
+        raise ValueError(
+            f"WORLD_SIZE is {size}, as where several processes are started, but there is no "
+            f"{' and no '.join(lacking)}: start them with torchrun, or unset WORLD_SIZE"
+        )
     local = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(local)
@@ -119,13 +126,21 @@ def command() -> list[str]:
     >>> command()
     ['python', '-m', 'minidiff']
     """
-    size, here = (int(os.environ.get(k, "1")) for k in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    size, here = _count("WORLD_SIZE"), _count("LOCAL_WORLD_SIZE")
     if size == 1:
         return ["python", "-m", "minidiff"]
     there = os.environ.get("MASTER_ADDR", "HOST")
     nodes = [f"--nnodes={size // here}", "--rdzv_backend=c10d", f"--rdzv_endpoint={there}:29500"]
     more = nodes if size > here else []
     return ["torchrun", *more, f"--nproc_per_node={here}", "-m", "minidiff"]
+
+
+def _count(name: str) -> int:
+    """How many processes there are, as the launcher says; 1 without one."""
+    text = os.environ.get(name) or "1"
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"{name} must be a number of processes, got {text!r}: unset it")
+    return int(text)
 
 
 def shell(words: Sequence[str]) -> str:

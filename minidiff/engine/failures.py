@@ -14,7 +14,9 @@ class Failed(RuntimeError):
 
 
 GONE = "another process of this run has ended, and with it the run"
-MEMORY = r"can't allocate memory|not enough memory|out of memory|Cannot allocate|ALLOC_FAILED"
+MEMORY = (  # PyTorch's words, and C++'s
+    r"can't allocate memory|not enough memory|out of memory|Cannot allocate|ALLOC_FAILED|bad_alloc"
+)
 SHARED = r"shared memory|unable to write to file </torch|[Bb]us error"
 OTHERS = r"[Cc]onnection (was )?(closed|reset|refused|aborted)|[Bb]roken pipe|NCCL|[Gg]loo|TCPStore"
 

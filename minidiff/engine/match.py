@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +35,14 @@ def check_architecture(net: nn.Module, tensors: Mapping[str, Tensor], path: str 
         more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise CheckpointError(
             f"{path} was made for another architecture: {'; '.join(wrong[:5])}{more}"
+        )
+
+
+def tell_schedule(saved: object, mine: object, path: str | Path) -> None:
+    """Warn if weights were trained with another schedule; its settings come in any order."""
+    if json.dumps(saved, sort_keys=True) != json.dumps(mine, sort_keys=True):
+        warnings.warn(
+            f"{path} was trained with another noise schedule than the model's", stacklevel=3
         )
 
 

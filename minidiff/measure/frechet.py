@@ -102,6 +102,8 @@ class FrechetStats:
         finite = mean.isfinite().all() and cov.isfinite().all()
         if not finite or not torch.allclose(cov, cov.T, 1e-4, 1e-6):
             raise ValueError(f"{path} must have finite numbers and a symmetric sigma")
+        if (cov.diagonal() < 0).any():
+            raise ValueError(f"sigma in {path} has variances below 0: it is no covariance")
         stats = cls()
         if n is not None and (n.ndim or n.dtype.kind not in "iu" or n < 2):
             raise ValueError(f"n in {path} must be a whole number of at least 2, got {n}")
