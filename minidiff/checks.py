@@ -264,10 +264,10 @@ def per_sample(weight: float | Tensor, x: Tensor) -> Tensor:
 
 def known_part(x0: Tensor, mask: Tensor, xt: Tensor) -> tuple[Tensor, Tensor]:
     """The image that is known in part, and where it is (True), in the shape of the state x_t."""
-    if mask.dtype != torch.bool:
-        raise ValueError(
-            f"mask must be bool, True where x0 is known (mask > 0.5); got {mask.dtype}"
-        )
+    kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+    if kind != torch.bool:
+        raise ValueError(f"mask must be bool, True where x0 is known (mask > 0.5); got {kind}")
+    admit(x0=x0)
     try:
         return x0.to(xt).expand_as(xt), mask.to(xt.device).expand_as(xt)
     except RuntimeError:

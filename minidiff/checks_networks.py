@@ -23,6 +23,16 @@ def check_model(model: object) -> None:
         )
 
 
+def check_parts(net: object, schedule: object) -> None:
+    """What a Denoiser is made of; without a network it still knows its process."""
+    if not isinstance(schedule, Schedule) or not (net is None or callable(net)):
+        kinds = f"({type(net).__name__}, {type(schedule).__name__})"
+        raise ValueError(
+            "Denoiser takes a network and a Schedule, such as Denoiser(net, Schedule.linear(1000));"
+            f" got {kinds}"
+        )
+
+
 def check_dtype(dtype: object) -> None:
     """Weights are floating numbers."""
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:

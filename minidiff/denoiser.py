@@ -20,6 +20,7 @@ from minidiff.checks_networks import (
     check_clip,
     check_clock,
     check_device,
+    check_parts,
     check_sigma_data,
 )
 from minidiff.parameterize import KINDS, alpha_bars, pair, shown, target
@@ -83,6 +84,7 @@ class Denoiser(nn.Module):
         sigma_data: float = 1.0,
     ) -> None:
         super().__init__()
+        check_parts(net, schedule)
         one_of("predict", predict, KINDS)
         one_of("variance", variance, VARIANCES)
         self.net = net

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from minidiff.data.sets import check_source
+from minidiff.data.sets import Folder, Images, check_source
 from minidiff.denoiser import Denoiser, Variance
 from minidiff.engine.checkpoint import check_start
 from minidiff.parameterize import Kind
@@ -252,6 +252,23 @@ def read_overrides(arguments: Sequence[str]) -> dict[str, Any]:
             value = text  # a bare word is a string
         values[name] = text if kinds(TrainConfig).get(name) is str else value
     return values
+
+
+def check_run(config: object, data: object, model: object) -> TrainConfig:
+    """The settings; ValueError where one of the three is of another kind."""
+    if not isinstance(config, TrainConfig):
+        raise ValueError(f"config must be a TrainConfig, got a {type(config).__name__}")
+    if not isinstance(data, Images | Folder | None):
+        raise ValueError(
+            "data must be Images(pixels, labels, classes) or what data.load returns, got a "
+            f"{type(data).__name__}"
+        )
+    if not isinstance(model, Denoiser | None):
+        raise ValueError(
+            f"model must be a Denoiser, such as Denoiser(net, schedule), got a "
+            f"{type(model).__name__}"
+        )
+    return config
 
 
 def make_model(

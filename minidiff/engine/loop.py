@@ -20,7 +20,7 @@ from minidiff.data.sets import NAMES, Folder, Images, load, splits
 from minidiff.data.workers import signals_kept_back
 from minidiff.denoiser import Denoiser
 from minidiff.engine.checkpoint import CheckpointError, states
-from minidiff.engine.config import TrainConfig
+from minidiff.engine.config import TrainConfig, check_run
 from minidiff.engine.distributed import World, processes
 from minidiff.engine.failures import Failed, add_note, in_words, instead, others_are_gone
 from minidiff.engine.folder import held, save, save_picture, take_up
@@ -81,7 +81,7 @@ def train(
     >>> model.training
     False
     """
-    c = config or TrainConfig()
+    c = check_run(config or TrainConfig(), data, model)
     folder = Path(out) if out is not None else None
     with (
         processes(device) as world,
