@@ -98,8 +98,8 @@ const Finder = (() => {
     link.append(number ? `${number}. ` : "", marked(title, wanted));
     item.append(link);
     if (page) item.append(Object.assign(document.createElement("span"), { className: "where", textContent: page }));
-    const said = marked(excerpt(text, wanted), wanted);
-    said.className = "context";
+    const said = Object.assign(document.createElement("p"), { className: "context" });
+    said.append(marked(excerpt(text, wanted), wanted));
     item.append(said);
     return item;
   };
