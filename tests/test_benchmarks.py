@@ -191,7 +191,8 @@ def test_copying_is_looked_at_as_training_goes_on(
 ) -> None:
     exact, *found = rows("copying.py")
     assert [row["step"] for row in found] == [1, 2]
-    assert exact["copies"] == exact["old"] == 1 and exact["distance_to_nearest"] < 1
+    assert exact["copies"] == exact["old"] == 1
+    assert exact["distance_to_nearest"] < 1
     for row in found:  # two steps: it knows nothing of either
         assert row["copies"] == row["old"] == 0
         assert abs(row["loss"] - row["loss_on_others"]) < 4 * row["loss_error"]
