@@ -8,7 +8,7 @@
 The same network (that of --config, without labels and at a constant rate) learns the first N images
 of the training set. At steps that double, the averaged weights are looked at: the loss on images
 that were learned and on others of the same law that were not; and samples of DDIM. A sample whose
-nearest image of the N is less than a third as far as the next one is a copy (Yoon et al. 2023).
+nearest image of the N is less than a third as far as the next is a copy (Favero et al. 2025).
 `creatures.read` says which of 1,036,800 drawings a sample is nearest to, and whether that is a
 combination that was learned ("old"). Before the first step stands the row of the exact minimiser
 over the N images, which needs no training. Rows that --out has are not made again.
