@@ -203,7 +203,7 @@ def still_possible(xt, images, alpha_bar_t):  # the variance
     log_w = (-gaps / 2).log_softmax(1)
     return (-(log_w.exp() * log_w).sum(1)).exp()
 """,
-            "given a picture is 1 - alpha_bar_t",
+            "is right",
         ),
         (
             """
@@ -220,7 +220,7 @@ def still_possible(xt, images, alpha_bar_t):  # another number of the kind
     gaps = ((xt[:, None] - alpha_bar_t**0.5 * images) ** 2).sum(2)
     return 1 / (-gaps / (2 * (1 - alpha_bar_t))).softmax(1).square().sum(1)
 """,
-            "sum of squares",
+            "is right",
         ),
         (
             """
@@ -228,7 +228,7 @@ def still_possible(xt, images, alpha_bar_t):
     gaps = ((xt[:, None] - alpha_bar_t**0.5 * images) ** 2).sum(2)
     return 1 / (-gaps / (2 * (1 - alpha_bar_t))).softmax(1).amax(1)
 """,
-            "largest weight",
+            "is right",
         ),
         (
             """
@@ -237,7 +237,7 @@ def still_possible(xt, images, alpha_bar_t):  # a softmax over the x_t
     log_w = (-gaps / (2 * (1 - alpha_bar_t))).log_softmax(0)
     return (-(log_w.exp() * log_w).sum(1)).exp()
 """,
-            "must sum to 1",
+            "is right",
         ),
         (
             """
