@@ -185,7 +185,7 @@ def still_possible(xt, images, alpha_bar_t):  # pictures that are not shrunk
     log_w = (-gaps / (2 * (1 - alpha_bar_t))).log_softmax(1)
     return (-(log_w.exp() * log_w).sum(1)).exp()
 """,
-            "shrunk by sqrt",
+            "shrunk picture",
         ),
         (
             """
@@ -194,7 +194,7 @@ def still_possible(xt, images, alpha_bar_t):  # the factor of the exponent
     log_w = (-gaps / (1 - alpha_bar_t)).log_softmax(1)
     return (-(log_w.exp() * log_w).sum(1)).exp()
 """,
-            "TWICE the variance",
+            "shrunk picture",
         ),
         (
             """
