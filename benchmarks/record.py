@@ -114,9 +114,13 @@ class Record:
         old["hardware"] = _joined(old["hardware"], ", then ", self.head.pop("hardware"))
         self.head = old | self.head | {"versions": old["versions"] | self.head["versions"]}
 
+    def has(self, key: dict[str, Any]) -> bool:
+        """Whether a row with this key is there."""
+        return any(key.items() <= row.items() for row in self.rows)
+
     def measure(self, key: dict[str, Any], how: Callable[[], dict[str, Any]]) -> None:
         """Measure one row, unless it is there."""
-        if any(key.items() <= row.items() for row in self.rows):
+        if self.has(key):
             return
         start = time.perf_counter()
         row = key | {"hardware": self.hardware} | how()

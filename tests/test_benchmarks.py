@@ -189,10 +189,25 @@ def test_modes_of_compiling(rows: Callable[..., list[dict[str, Any]]]) -> None:
 def test_copying_is_looked_at_as_training_goes_on(
     rows: Callable[..., list[dict[str, Any]]],
 ) -> None:
-    found = rows("copying.py")
+    exact, *found = rows("copying.py")
     assert [row["step"] for row in found] == [1, 2]
-    for row in found:
-        assert row["whole_and_old"] + row["whole_and_new"] == row["whole"]
+    assert exact["copies"] == exact["old"] == 1
+    assert exact["distance_to_nearest"] < 1
+    for row in found:  # two steps: it knows nothing of either
+        assert row["copies"] == row["old"] == 0
+        assert abs(row["loss"] - row["loss_on_others"]) < 4 * row["loss_error"]
+        assert exact["loss"] < row["loss"] < exact["loss_on_others"]
+
+
+def test_the_minimiser_over_some_images_is_the_mixture_of_them() -> None:
+    import copying
+
+    schedule, g = md.Schedule.cosine(1000), torch.Generator().manual_seed(0)
+    images, xt = torch.randn(5, 3, 4, 4, generator=g), torch.randn(7, 3, 4, 4, generator=g)
+    t = torch.tensor([1, 50, 300, 500, 700, 900, 1000])
+    mine = copying.Minimiser(images, schedule)(xt, t - 1)
+    truth = md.toy.GaussianMixture(images, std=1e-7).posterior_mean(schedule, xt, t)
+    torch.testing.assert_close(mine, truth, rtol=1e-4, atol=1e-4)
 
 
 def test_copies_and_losses_are_told_from_others() -> None:

@@ -159,6 +159,106 @@ def langevin_step(x, score, delta, z):
             "Return the new x",
         ),
     ],
+    "ex-05-possible": [
+        (
+            """
+def still_possible(xt, images, alpha_bar_t):  # the entropy itself
+    gaps = ((xt[:, None] - alpha_bar_t**0.5 * images) ** 2).sum(2)
+    log_w = (-gaps / (2 * (1 - alpha_bar_t))).log_softmax(1)
+    return -(log_w.exp() * log_w).sum(1)
+""",
+            "This is the entropy",
+        ),
+        (
+            """
+def still_possible(xt, images, alpha_bar_t):  # the logarithm of a weight that is 0
+    gaps = ((xt[:, None] - alpha_bar_t**0.5 * images) ** 2).sum(2)
+    w = (-gaps / (2 * (1 - alpha_bar_t))).softmax(1)
+    return (-(w * w.log()).sum(1)).exp()
+""",
+            "Keep the logarithms",
+        ),
+        (
+            """
+def still_possible(xt, images, alpha_bar_t):  # pictures that are not shrunk
+    gaps = ((xt[:, None] - images) ** 2).sum(2)
+    log_w = (-gaps / (2 * (1 - alpha_bar_t))).log_softmax(1)
+    return (-(log_w.exp() * log_w).sum(1)).exp()
+""",
+            "shrunk picture",
+        ),
+        (
+            """
+def still_possible(xt, images, alpha_bar_t):  # the factor of the exponent
+    gaps = ((xt[:, None] - alpha_bar_t**0.5 * images) ** 2).sum(2)
+    log_w = (-gaps / (1 - alpha_bar_t)).log_softmax(1)
+    return (-(log_w.exp() * log_w).sum(1)).exp()
+""",
+            "shrunk picture",
+        ),
+        (
+            """
+def still_possible(xt, images, alpha_bar_t):  # the variance
+    gaps = ((xt[:, None] - alpha_bar_t**0.5 * images) ** 2).sum(2)
+    log_w = (-gaps / 2).log_softmax(1)
+    return (-(log_w.exp() * log_w).sum(1)).exp()
+""",
+            "is right",
+        ),
+        (
+            """
+def still_possible(xt, images, alpha_bar_t):  # the size of the noise for its variance
+    gaps = ((xt[:, None] - alpha_bar_t**0.5 * images) ** 2).sum(2)
+    log_w = (-gaps / (2 * (1 - alpha_bar_t) ** 0.5)).log_softmax(1)
+    return (-(log_w.exp() * log_w).sum(1)).exp()
+""",
+            "is right",
+        ),
+        (
+            """
+def still_possible(xt, images, alpha_bar_t):  # another number of the kind
+    gaps = ((xt[:, None] - alpha_bar_t**0.5 * images) ** 2).sum(2)
+    return 1 / (-gaps / (2 * (1 - alpha_bar_t))).softmax(1).square().sum(1)
+""",
+            "is right",
+        ),
+        (
+            """
+def still_possible(xt, images, alpha_bar_t):
+    gaps = ((xt[:, None] - alpha_bar_t**0.5 * images) ** 2).sum(2)
+    return 1 / (-gaps / (2 * (1 - alpha_bar_t))).softmax(1).amax(1)
+""",
+            "is right",
+        ),
+        (
+            """
+def still_possible(xt, images, alpha_bar_t):  # a softmax over the x_t
+    gaps = ((xt[:, None] - alpha_bar_t**0.5 * images) ** 2).sum(2)
+    log_w = (-gaps / (2 * (1 - alpha_bar_t))).log_softmax(0)
+    return (-(log_w.exp() * log_w).sum(1)).exp()
+""",
+            "is right",
+        ),
+        (
+            """
+def still_possible(xt, images, alpha_bar_t):  # one number for all
+    gaps = ((xt[:, None] - alpha_bar_t**0.5 * images) ** 2).sum(2)
+    log_w = (-gaps / (2 * (1 - alpha_bar_t))).log_softmax(1)
+    return (-(log_w.exp() * log_w).sum()).exp()
+""",
+            "one number for each x_t",
+        ),
+        (
+            """
+def still_possible(xt, images, alpha_bar_t):  # of the first five pictures only
+    images = images[:5]
+    gaps = ((xt[:, None] - alpha_bar_t**0.5 * images) ** 2).sum(2)
+    log_w = (-gaps / (2 * (1 - alpha_bar_t))).log_softmax(1)
+    return (-(log_w.exp() * log_w).sum(1)).exp()
+""",
+            "two are still possible",
+        ),
+    ],
 }
 
 RIGHT = {
@@ -201,6 +301,20 @@ def langevin_step(x, score, delta, z):
     delta = torch.tensor(delta, dtype=torch.float64)
     x = x.double()
     return x + delta / 2 * score(x) + delta.sqrt() * z.double()
+""",
+    ],
+    "ex-05-possible": [
+        """
+def still_possible(xt, images, alpha_bar_t):  # torch's own entropy
+    gaps = torch.cdist(xt, math.sqrt(alpha_bar_t) * images) ** 2
+    return torch.distributions.Categorical(logits=-gaps / (2 * (1 - alpha_bar_t))).entropy().exp()
+""",
+        """
+def still_possible(xt, images, alpha_bar_t):  # by products; 0 log 0 = 0 by xlogy
+    images, xt = images.double(), xt.double()
+    fit = alpha_bar_t**0.5 * xt @ images.T - alpha_bar_t * images.square().sum(1) / 2
+    w = (fit / (1 - alpha_bar_t)).softmax(1)
+    return torch.exp(-torch.special.xlogy(w, w).sum(1))
 """,
     ],
 }
