@@ -17,7 +17,8 @@ async ({ name, names, start, site, book }) => {
     else link.href = (page === name ? "#" : book) + page + to.hash.replace("#", "--");
   }
 
-  // Nobody can unfold paper: code that only draws goes, solutions go to the end of the chapter.
+  // Nobody can unfold paper: code that only draws goes, solutions go to the end of the chapter, and
+  // all else that is folded (a question's answer, lines of a derivation) stands where it was.
   function unfold() {
     const solutions = [];
     let exercise = null;
@@ -29,8 +30,12 @@ async ({ name, names, start, site, book }) => {
         const link = make("a", { href: "#" + exercise.id, textContent: title });
         solutions.push([["Solution to ", link], [...element.querySelectorAll("details > :not(summary)")]]);
         element.remove();
-      } else {
+      } else if (element.matches(".hide")) {
         element.remove();
+      } else {
+        const [summary, ...body] = element.children;
+        const title = (summary.querySelector(".sd-summary-text") ?? summary).childNodes;
+        element.replaceWith(make("div", { id: element.id, className: "unfolded" }, make("p", {}, ...title), ...body));
       }
     }
     if (!solutions.length) return;
@@ -74,6 +79,8 @@ async ({ name, names, start, site, book }) => {
   const places = [article, ...article.querySelectorAll("[id]")].map(e => make("a", { href: "#" + e.id }));
   document.body.replaceChildren(make("main", { className: "bd-article-container" }, article),
     make("nav", { hidden: true }, ...places));
+  // A margin below the last line can make a page of its own.
+  for (let last = article; last; last = last.lastElementChild) last.style.setProperty("margin-bottom", "0", "important");
   for (const image of document.images) image.loading = "eager";
   await Promise.all([...document.images].map(image => image.decode()));
   for (const formula of document.querySelectorAll("mjx-container")) {
