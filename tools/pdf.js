@@ -79,8 +79,6 @@ async ({ name, names, start, site, book }) => {
   const places = [article, ...article.querySelectorAll("[id]")].map(e => make("a", { href: "#" + e.id }));
   document.body.replaceChildren(make("main", { className: "bd-article-container" }, article),
     make("nav", { hidden: true }, ...places));
-  // A margin below the last line can make a page of its own.
-  for (let last = article; last; last = last.lastElementChild) last.style.setProperty("margin-bottom", "0", "important");
   for (const image of document.images) image.loading = "eager";
   await Promise.all([...document.images].map(image => image.decode()));
   for (const formula of document.querySelectorAll("mjx-container")) {
