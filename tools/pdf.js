@@ -68,6 +68,10 @@ async ({ name, names, start, site, book }) => {
   article.querySelectorAll("a[href]").forEach(redirect);
   for (const element of article.querySelectorAll("[id]")) element.id = `${name}--${element.id}`;
   unfold();
+  // A mark between two headings would let a page end there.
+  for (const mark of [...article.querySelectorAll("section > span[id]:empty")].reverse()) {
+    if (mark.nextElementSibling?.matches("h1, h2, h3, h4")) mark.nextElementSibling.prepend(mark);
+  }
   for (const image of article.querySelectorAll("img[src^='data:image/webp']")) await film(image);
   article.id = name;
   const title = article.querySelector("h1").textContent.trim();
