@@ -609,22 +609,22 @@ def test_the_printed_book(browser, address: str) -> None:
     assert max(map(book.get_page_number, jumps)) >= length  # some lead into the other page
 
 
-@pytest.mark.parametrize("page", ["questions", "notebooks/03_elbo"])
+@pytest.mark.parametrize("page", ["questions", "results", "notebooks/03_elbo"])
 def test_paper_shows_what_the_screen_folds(page: str, browser, address: str) -> None:
-    """Questions with their answers and lines of a derivation; not the code of a figure."""
+    """Answers, commands and lines of a derivation; not the code of a figure, nor a button."""
     tab = browser.new_page(viewport=pdf.PAPER)
     tab.emulate_media(media="print")
     reader, _ = pdf.part(tab, address, page, [page], 0)
     tab.close()
     text = unicodedata.normalize("NFKC", " ".join(p.extract_text() for p in reader.pages))
     text = re.sub(r"\s", "", text)
-    folded = article(f"{page}.html").select("details:not(.hide, .solution)")
+    folded = article(f"{page}.html").select("details:not(.hide, .solution), .dropdown")
     assert folded
     for tag in folded:
-        for part in (tag.summary, *tag.find_all("p")[:1]):
+        for part in tag.find_all(["summary", "p", "pre"])[:2]:
             words = re.split(r"\\\(.*?\\\)", part.get_text(), flags=re.DOTALL)
             assert re.sub(r"\s", "", max(words, key=len)) in text
-    assert "Code of Figure" not in text
+    assert not re.search("CodeofFigure|Clickto", text)
 
 
 def on_paper(browser, folder: Path, body: str) -> list[str]:

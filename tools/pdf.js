@@ -64,7 +64,8 @@ async ({ name, names, start, site, book }) => {
     image.replaceWith(strip);
   }
 
-  article.querySelectorAll("script, .headerlink").forEach(element => element.remove());
+  article.querySelectorAll("script, button, .headerlink").forEach(element => element.remove());
+  article.querySelectorAll(".toggle-hidden").forEach(element => element.classList.remove("toggle-hidden"));
   article.querySelectorAll("a[href]").forEach(redirect);
   for (const element of article.querySelectorAll("[id]")) element.id = `${name}--${element.id}`;
   unfold();
@@ -86,7 +87,8 @@ async ({ name, names, start, site, book }) => {
   for (const image of document.images) image.loading = "eager";
   await Promise.all([...document.images].map(image => image.decode()));
   for (const formula of document.querySelectorAll("mjx-container")) {
-    const room = formula.closest(":not(mjx-container, span, a, em, strong)").getBoundingClientRect().width;
+    const box = formula.closest("mjx-container[display], :not(mjx-container, span, a, em, strong)");
+    const room = box.getBoundingClientRect().width;
     const width = formula.firstElementChild.getBoundingClientRect().width;
     if (width > room) formula.style.fontSize = `${(100 * room) / width}%`;
   }
