@@ -650,6 +650,7 @@ def test_what_hangs_below_the_last_line_makes_no_page_of_its_own(browser, tmp_pa
         "<h2 style='orphans: 1; widows: 1'>One<br>Two</h2><p>Text.</p>",
         "<dl><dt>One</dt><dd><p>Two</p></dd></dl>",
         "<p>One</p><div class=math>Two</div>",
+        "<div class='math nohighlight'>One<br>.<br>Two</div>",
         "<p>One</p><div class=cell><pre>Two</pre></div>",
         "<details><summary>One</summary><p>Two</p></details>",
     ],

@@ -87,8 +87,7 @@ async ({ name, names, start, site, book }) => {
   for (const image of document.images) image.loading = "eager";
   await Promise.all([...document.images].map(image => image.decode()));
   for (const formula of document.querySelectorAll("mjx-container")) {
-    const box = formula.closest("mjx-container[display], :not(mjx-container, span, a, em, strong)");
-    const room = box.getBoundingClientRect().width;
+    const room = formula.closest(":not(mjx-container, span, a, em, strong)").getBoundingClientRect().width;
     const width = formula.firstElementChild.getBoundingClientRect().width;
     if (width > room) formula.style.fontSize = `${(100 * room) / width}%`;
   }
