@@ -11,6 +11,7 @@ import json
 import os
 import re
 import threading
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlparse
@@ -328,6 +329,35 @@ def test_formulas_and_code_fit_in_the_page(visit) -> None:
     assert code <= 20
 
 
+# How many letters there are in the lines of the long paragraphs, but for their last lines.
+LINES = """() => {
+  const range = document.createRange(), all = [];
+  for (const p of document.querySelectorAll("article section > p")) {
+    if (p.textContent.length < 250 || p.querySelector("mjx-container, code")) continue;
+    const lines = {}, walk = document.createTreeWalker(p, NodeFilter.SHOW_TEXT);
+    while (walk.nextNode())
+      for (let i = 0; i < walk.currentNode.length; i++) {
+        range.setStart(walk.currentNode, i);
+        range.setEnd(walk.currentNode, i + 1);
+        const { bottom } = range.getBoundingClientRect(), line = Math.round(bottom / 8);
+        lines[line] = (lines[line] ?? 0) + 1;
+      }
+    all.push(...Object.values(lines).slice(0, -1));
+  }
+  return all.sort((a, b) => a - b);
+}"""
+
+
+def test_lines_of_prose_are_as_long_as_those_of_a_book(visit) -> None:
+    tab = visit("notebooks/00_start_here.html").page
+    for width in (1024, 1440, 1920):
+        tab.set_viewport_size({"width": width, "height": 900})
+        lines = tab.evaluate(LINES)
+        assert len(lines) > 20
+        assert 62 <= lines[len(lines) // 2] <= 80, width
+        assert lines[-1] <= 90, width
+
+
 @pytest.mark.parametrize("size", [(1440, 900), (390, 844)])
 def test_the_first_screen_says_what_it_is_draws_and_leads_on(size: tuple[int, int], visit) -> None:
     tab = visit("index.html").page
@@ -577,3 +607,63 @@ def test_the_printed_book(browser, address: str) -> None:
     assert pdf.JUMP not in str(links)
     jumps = [link["/Dest"][0].get_object() for link in links if "/Dest" in link]
     assert max(map(book.get_page_number, jumps)) >= length  # some lead into the other page
+
+
+@pytest.mark.parametrize("page", ["questions", "results", "notebooks/03_elbo"])
+def test_paper_shows_what_the_screen_folds(page: str, browser, address: str) -> None:
+    """Answers, commands and lines of a derivation; not the code of a figure, nor a button."""
+    tab = browser.new_page(viewport=pdf.PAPER)
+    tab.emulate_media(media="print")
+    reader, _ = pdf.part(tab, address, page, [page], 0)
+    tab.close()
+    text = unicodedata.normalize("NFKC", " ".join(p.extract_text() for p in reader.pages))
+    text = re.sub(r"\s", "", text)
+    folded = article(f"{page}.html").select("details:not(.hide, .solution), .dropdown")
+    assert folded
+    for tag in folded:
+        for part in tag.find_all(["summary", "p", "pre"])[:2]:
+            words = re.split(r"\\\(.*?\\\)", part.get_text(), flags=re.DOTALL)
+            assert re.sub(r"\s", "", max(words, key=len)) in text
+    assert not re.search("CodeofFigure|Clickto", text)
+
+
+def on_paper(browser, folder: Path, body: str) -> list[str]:
+    """The text of each page that a made-up page of the site is printed on."""
+    (folder / "page.html").write_text(f"<article><section><h1>T</h1>{body}</section></article>")
+    tab = browser.new_page(viewport=pdf.PAPER)
+    tab.emulate_media(media="print")
+    reader, _ = pdf.part(tab, f"{folder.as_uri()}/", "page", ["page"], 0)
+    tab.close()
+    return [page.extract_text() for page in reader.pages]
+
+
+def test_what_hangs_below_the_last_line_makes_no_page_of_its_own(browser, tmp_path: Path) -> None:
+    hanging = '<i style="position: absolute; width: 1px; height: 2000px"></i>'
+    assert len(on_paper(browser, tmp_path, f"<p>The end.{hanging}</p>")) == 1
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        "<h2>One</h2><section><span id=a></span><span id=b></span><h3>Two</h3></section>",
+        "<h2>One</h2><p>Two</p>",
+        "<h2 style='orphans: 1; widows: 1'>One<br>Two</h2><p>Text.</p>",
+        "<dl><dt>One</dt><dd><p>Two</p></dd></dl>",
+        "<p>One</p><div class=math>Two</div>",
+        "<div class='math nohighlight'>One<br>.<br>Two</div>",
+        "<p>One</p><div class=cell><pre>Two</pre></div>",
+        "<details><summary>One</summary><p>Two</p></details>",
+    ],
+)
+def test_what_belongs_together_is_on_one_page(pair: str, browser, tmp_path: Path) -> None:
+    for above in range(0, 60, 12):  # pixels: the foot comes at other places
+        pages = on_paper(browser, tmp_path, f'<div style="height: {above}px"></div>' + 150 * pair)
+        assert len(pages) > 2
+        assert [page.count("One") for page in pages] == [page.count("Two") for page in pages]
+
+
+def test_the_book_is_printed_to_where_the_first_page_says() -> None:
+    pages = (ROOT / "book" / "_ext" / "pages.py").read_text(encoding="utf-8")
+    assert f"({pdf.site()}{pdf.OUT.name})" in pages
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    assert f"make pdf && cp _build/{pdf.OUT.name} _build/html/" in workflow

@@ -17,7 +17,8 @@ async ({ name, names, start, site, book }) => {
     else link.href = (page === name ? "#" : book) + page + to.hash.replace("#", "--");
   }
 
-  // Nobody can unfold paper: code that only draws goes, solutions go to the end of the chapter.
+  // Nobody can unfold paper: code that only draws goes, solutions go to the end of the chapter, and
+  // all else that is folded (a question's answer, lines of a derivation) stands where it was.
   function unfold() {
     const solutions = [];
     let exercise = null;
@@ -29,8 +30,12 @@ async ({ name, names, start, site, book }) => {
         const link = make("a", { href: "#" + exercise.id, textContent: title });
         solutions.push([["Solution to ", link], [...element.querySelectorAll("details > :not(summary)")]]);
         element.remove();
-      } else {
+      } else if (element.matches(".hide")) {
         element.remove();
+      } else {
+        const [summary, ...body] = element.children;
+        const title = (summary.querySelector(".sd-summary-text") ?? summary).childNodes;
+        element.replaceWith(make("div", { id: element.id, className: "unfolded" }, make("p", {}, ...title), ...body));
       }
     }
     if (!solutions.length) return;
@@ -59,10 +64,15 @@ async ({ name, names, start, site, book }) => {
     image.replaceWith(strip);
   }
 
-  article.querySelectorAll("script, .headerlink").forEach(element => element.remove());
+  article.querySelectorAll("script, button, .headerlink").forEach(element => element.remove());
+  article.querySelectorAll(".toggle-hidden").forEach(element => element.classList.remove("toggle-hidden"));
   article.querySelectorAll("a[href]").forEach(redirect);
   for (const element of article.querySelectorAll("[id]")) element.id = `${name}--${element.id}`;
   unfold();
+  // A mark between two headings would let a page end there.
+  for (const mark of [...article.querySelectorAll("section > span[id]:empty")].reverse()) {
+    if (mark.nextElementSibling?.matches("h1, h2, h3, h4")) mark.nextElementSibling.prepend(mark);
+  }
   for (const image of article.querySelectorAll("img[src^='data:image/webp']")) await film(image);
   article.id = name;
   const title = article.querySelector("h1").textContent.trim();
