@@ -26,6 +26,7 @@ from minidiff.engine.config import TrainConfig
 from minidiff.engine.distributed import World, processes
 from minidiff.engine.generate import Sampling, generate
 from minidiff.engine.loop import save, train
+from minidiff.engine.signals import noted
 from minidiff.engine.trainer import Trainer
 
 CONFIG = TrainConfig(
@@ -96,12 +97,13 @@ def main() -> None:
 
 
 def reported() -> None:
-    """As a process of torchrun, which prints how it fails."""
-    try:
-        main()
-    except Exception:
-        traceback.print_exc()
-        raise
+    """As a process of torchrun, which prints how it fails though the launcher ends it then."""
+    with noted():
+        try:
+            main()
+        except Exception:
+            traceback.print_exc()
+            raise
 
 
 def start(processes: int) -> None:
