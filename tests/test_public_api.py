@@ -2,15 +2,18 @@
 
 import doctest
 import inspect
+import re
 import subprocess
 import sys
 import typing
+from pathlib import Path
 
 import pytest
 
 import minidiff as md
 
 NAMES = list(md.__all__)
+ROOT = Path(__file__).resolve().parent.parent
 RECORDS = {"Prediction", "Step", "Likelihood", "Elbo"}  # what other functions return
 FILES = {"save_weights", "load_weights"}  # one line each, and they write to the disk
 
@@ -27,6 +30,19 @@ def public_parts(name: str) -> list[tuple[str, object]]:
             ):
                 parts.append((f"{name}.{key}", plain))
     return parts
+
+
+def test_what_the_texts_call_md_is_there() -> None:
+    """`md.name` in the README, the pages, the model cards and the chapters."""
+    texts = [ROOT / "README.md", *(ROOT / "book").glob("*.md")]
+    texts += [*(ROOT / "minidiff" / "weights").glob("*.md"), *(ROOT / "notebooks").glob("*.ipynb")]
+    named = {
+        (path.name, name)
+        for path in texts
+        for name in re.findall(r"`md\.(\w+)", path.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 20
+    assert {(p, name) for p, name in named if not hasattr(md, name)} <= {("api.md", "name")}  # any
 
 
 def test_the_list_is_sorted_and_complete() -> None:
