@@ -18,6 +18,9 @@ from measured import stored
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from record import weights_digest
 
+from minidiff.data.creature_set import SIZES
+from minidiff.engine.checkpoint import read_info
+
 WEIGHTS = ROOT / "minidiff" / "weights"
 
 
@@ -77,6 +80,16 @@ def quality(what: str, row: dict[str, Any]) -> str:
     )
 
 
+def seen(name: str, learned: int) -> str:
+    """How much it was trained, by its own file, on so many images."""
+    card = read_info(WEIGHTS / f"{name}.safetensors")["card"]
+    steps, batch = card["step"], card["config"]["batch"]
+    return (
+        f"- {steps * batch:,} images seen, in {steps:,} steps of {batch}: each of the {learned:,} "
+        f"training images {steps * batch / learned:.1f} times."
+    )
+
+
 def small(name: str) -> list[str]:
     """Of the pair of chapter 10."""
     (row,) = rows("cifar10_iddpm", name, weights=name)
@@ -105,6 +118,7 @@ def grey(name: str) -> list[str]:
     )
     distance = "Fréchet distance (classifier features)"
     lines = [
+        seen(name, drawn["n_reference"]),
         f"- Bound on {bound['n']} test images: "
         f"{give(bound['bits_per_dim'], bound['standard_error'])} bits/dim.",
         f"- Fréchet distance in the features of the shipped classifier, DDIM in {drawn['S']} "
@@ -122,7 +136,7 @@ def grey(name: str) -> list[str]:
 
 def creatures(name: str) -> list[str]:
     """Of the network of creatures: `read` knows the truth of each sample."""
-    lines = []
+    lines = [seen(name, SIZES["train"])]
     for row in rows("creatures16", name):
         if row["what"] == "free":
             limit = stored("creatures16")["whole_up_to_distance"]
