@@ -220,6 +220,7 @@ def _fed(trainer: Trainer, folder: Path | None) -> Iterator[tuple[Tensor, Tensor
     batches, world = trainer.batches(), trainer.world
     if not trainer.in_parts:
         yield from batches
+        return
     while True:
         try:
             batch = world.together(lambda: next(batches))
