@@ -62,7 +62,7 @@ class Recipe:
 
 
 class PlainAdamW(torch.optim.AdamW):
-    """Not fused, so without a guard against NaN in its kernel."""
+    """As PyTorch comes: its kernels work on lists of tensors, and do not guard against NaN."""
 
     found_inf = property(lambda self: None, lambda self, value: None)
 
@@ -101,20 +101,13 @@ def ours(
         return min(1.0, (n + 1) / config.warmup) * _cosine(share())
 
     trainer.rate = rate  # type: ignore[method-assign, assignment]
-    if rung == "plain":  # one kernel after the other for each parameter
+    if rung == "plain":
         trainer.optimizer = PlainAdamW(
             trainer.net.parameters(),
             lr=config.lr,
             betas=config.betas,
             weight_decay=config.weight_decay,
-            foreach=False,
         )
-
-        def average(model: nn.Module) -> None:
-            for m, p in zip(trainer.ema.shadows[0], model.parameters(), strict=True):
-                m.mul_(config.ema[0]).add_(p.detach(), alpha=1 - config.ema[0])
-
-        trainer.ema.update = average  # type: ignore[method-assign]
     batches = trainer.batches()
     return Recipe(
         lambda: trainer.step(batches),

@@ -10,8 +10,9 @@ the optimizer, its rate, the batch and the average for all, and a sampler, its a
 network is drawn from with that sampler and with one that is the same for all (DPM-Solver++ of order
 2, even in log-SNR), at the same numbers of network calls, from the same noise. Time counts once
 all is compiled; the rate falls to 0 when it is up. A job, one recipe and one seed, has a process
-and a GPU of its own. Weights stay in --keep: a job whose weights are there is not trained again,
-and rows already in --out are not measured again.
+and a GPU of its own, of those in CUDA_VISIBLE_DEVICES. Weights stay in --keep: a job whose weights
+are there is not trained again, and rows already in --out are not measured again. Beside the weights
+comes a picture: the first two images at each number of calls, the own sampler's above.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ from typing import Any, NamedTuple
 
 import torch
 from judge import Setup, bound, last, quality, samples, wait
+from PIL import Image
 from record import CONFIGS, SPEED, Record, provenance
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import minidiff as md
 from minidiff.data.images import from_uint8
@@ -142,12 +145,14 @@ def train(c: TrainConfig, data: Images, seconds: float, path: Path) -> dict[str,
         share = min(1.0, (time.perf_counter() - start) / seconds)
     trainer.ema.copy_to(trainer.net)
     x, t = torch.zeros(1, *data.shape, device=device), torch.zeros(1, device=device)
+    with sdpa_kernel(SDPBackend.MATH):  # the counter knows attention only as matrix products
+        flops = training_flops(trainer.net.eval(), x, t) / 3
     facts = {
         "steps": trainer.steps_done,
         "images": trainer.steps_done * c.batch,
         "seconds_compiling": round(start - begun, 1),
         "parameters": sum(p.numel() for p in trainer.weights),
-        "forward_flops": int(training_flops(trainer.net.eval(), x, t) / 3),
+        "forward_flops": int(flops),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     md.save_weights(path, trainer.model)
@@ -165,6 +170,7 @@ def measure(recipe: str, path: Path, setup: Setup, n_nll: int, smoke: bool) -> d
         (lambda images: {"mean": float(images.float().mean())}) if smoke else quality(setup.device)
     )
     found: dict[str, Any] = {"quality": []}
+    firsts = []
     with torch.no_grad():
         for name, sampler in (("own", YEARS[recipe].sampler), ("common", common)):
             for calls in (2, 5) if smoke else CALLS:
@@ -173,9 +179,12 @@ def measure(recipe: str, path: Path, setup: Setup, n_nll: int, smoke: bool) -> d
                     return last(s(model, x, n, g))
 
                 images, seconds = samples(setup, test.shape, walk)
+                firsts.append(images[:2])
                 row = {"sampler": name, "calls": calls} | judge(images)
                 found["quality"].append(row | {"seconds_sampling": round(seconds, 1)})
         terms = bound(setup, model, from_uint8(test.images[:n_nll]))
+    strip = md.plots.mosaic(from_uint8(torch.cat(firsts)), len(firsts), pad=0)
+    Image.fromarray(strip.numpy()).save(path.with_suffix(".png"))
     keep = ("bits_per_dim", "standard_error", "rate", "distortion", "L_T")
     found["bound"] = {
         v: {k: terms[v][k] for k in keep} for v in terms if isinstance(terms[v], dict)
@@ -213,15 +222,16 @@ def main() -> None:
     device = usable(None)
     head = provenance(device) | {"processes": 1}
     record = Record(None if args.smoke else args.out, head, same=SPEED)
-    gpus: queue.Queue[int] = queue.Queue()
-    for k in range(max(1, torch.cuda.device_count())):
-        gpus.put(k)
+    gpus: queue.Queue[str] = queue.Queue()
+    every = ",".join(map(str, range(max(1, torch.cuda.device_count()))))
+    for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", every).split(","):
+        gpus.put(gpu)
 
     def run(job: str) -> str:
         gpu = gpus.get()
         try:
             command = [sys.executable, *sys.argv, "--child", job]
-            environment = os.environ | {"CUDA_VISIBLE_DEVICES": str(gpu)}
+            environment = os.environ | {"CUDA_VISIBLE_DEVICES": gpu}
             done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
             lines = done.stdout.splitlines()
             return lines[-1] if lines else '{"error": "the process died"}'
@@ -257,7 +267,7 @@ def child(args: argparse.Namespace) -> None:
     if not path.exists():
         c = config(recipe, int(seed), args.smoke)
         train(c, data_of("train", setup.device, args.smoke), args.seconds, path)
-    found = json.loads(path.with_suffix(".json").read_text())
+    found = {"settings": YEARS[recipe].settings} | json.loads(path.with_suffix(".json").read_text())
     if args.only != "train":
         found |= measure(recipe, path, setup, args.n_nll, args.smoke)
     print(json.dumps(found), flush=True)
