@@ -83,6 +83,8 @@ def entry(name: str) -> str:
     )
     lines = [f"## `{name}`", "", what(name, result), "", f"Measured on {where}."]
     lines += [f"Read in chapter {used}." if used else "No chapter reads it."]
+    if "note" in result:
+        lines += [result["note"]]
     if "script" in result:
         lines += [f"Put together by `{result['script']}`."]
     given = result["command"].split("; ")

@@ -45,12 +45,14 @@ from minidiff.timesteps import (
 )
 from minidiff.weighting import weights_min_snr
 
-LOSSES: dict[Loss, Callable[..., Tensor]] = {
-    "simple": loss_simple,
-    "gamma": loss_gamma,
-    "min-snr": loss_gamma,
-    "vlb": loss_vlb,
-    "hybrid": loss_hybrid,
+LOSSES: dict[Loss, Callable[[Schedule, torch.device], Callable[..., Tensor]]] = {
+    "simple": lambda *_: loss_simple,
+    "gamma": lambda *_: loss_gamma,
+    "min-snr": lambda schedule, device: functools.partial(
+        loss_gamma, weights=weights_min_snr(schedule).to(device)
+    ),
+    "vlb": lambda *_: loss_vlb,
+    "hybrid": lambda *_: loss_hybrid,
 }
 TIMES: dict[Times, Callable[[Schedule], Any]] = {
     "uniform": lambda schedule: UniformTimes(schedule.T),
@@ -98,10 +100,7 @@ class Trainer:
         wrapped = compiled(self.net, self.mode)
         self.wrapped: Any = wrapped if c.fsdp else copies(wrapped, world)
         self.learner = Denoiser(self.wrapped, self.model.schedule, **self.model.conventions)
-        self.loss = LOSSES[c.loss]
-        if c.loss == "min-snr":
-            weights = weights_min_snr(self.model.schedule).to(device)
-            self.loss = functools.partial(loss_gamma, weights=weights)
+        self.loss = LOSSES[c.loss](self.model.schedule, device)
         self.times = TIMES[c.times](self.model.schedule)
 
         # What changes the weights.
