@@ -296,6 +296,8 @@ def test_settings_change_our_recipe_and_nothing_else(monkeypatch: pytest.MonkeyP
     for rung in ("plain", "fused"):
         _, group = ours(changed, rung=rung)
         assert {name: group[name] for name in changed} == changed
+        assert group["fused"] is (True if rung == "fused" else None)
+        assert group["foreach"] is None  # PyTorch chooses
 
 
 def test_the_recipe_that_was_measured_is_still_the_one_in_its_file() -> None:
