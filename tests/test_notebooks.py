@@ -203,22 +203,22 @@ def test_executing_stores_the_normal_form(tmp_path: Path) -> None:
     assert "Exercise 0.1: not solved yet" in path.read_text()
 
 
-@pytest.mark.parametrize(
-    ("answer", "said"),
-    [
-        ("raise NotImplementedError", "not solved yet"),
-        ("return x * x", "not yet right. Twice 3 is 6."),
-        ("return x + None", "stopped with TypeError"),
-        ("return x + x", "correct"),
-    ],
-)
-def test_running_all_keeps_the_readers_answer_and_its_verdict(
-    tmp_path: Path, answer: str, said: str
-) -> None:
+def test_running_all_keeps_the_readers_answers_and_their_verdicts(tmp_path: Path) -> None:
+    answers = {
+        "raise NotImplementedError": "not solved yet",
+        "return x * x": "not yet right. Twice 3 is 6.",
+        "return x + None": "stopped with TypeError",
+        "return x + x": "correct",
+    }
+    script, exercise = SCRIPT.split('# <a id="ex-00-f')
+    for k, answer in enumerate(answers, 1):
+        one = exercise.replace("raise NotImplementedError", answer).replace("0.1", f"0.{k}")
+        script += f'# %% [markdown]\n# <a id="ex-00-f{k}{one}\n'
     path = tmp_path / "00_x.ipynb"
-    tool.write(tool.from_script(SCRIPT.replace("raise NotImplementedError", answer)), path)
-    tool.execute(path)  # reaches the end, with the solution's cell run
-    assert f"Exercise 0.1: {said}" in path.read_text()
+    tool.write(tool.from_script(script), path)
+    tool.execute(path)  # reaches the end, with the solutions' cells run
+    for k, said in enumerate(answers.values(), 1):
+        assert f"Exercise 0.{k}: {said}" in path.read_text()
 
 
 def test_times_of_other_notebooks_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
