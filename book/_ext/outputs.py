@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +22,17 @@ from sphinx.util import logging
 from sphinx.util.display import status_iterator
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+NOTE = "library.sha256"  # in the store: which library made what is there
 AT_ONCE = 2  # notebooks; each takes one core and up to a gigabyte
 logger = logging.getLogger(__name__)
 
 
+@cache
 def library() -> str:
     """A digest of all that a notebook's output depends on, beside the notebook itself."""
-    digest = hashlib.sha256()
+    installed = sorted({f"{found.name} {found.version}" for found in distributions()})
+    profile = os.environ.get("MINIDIFF_PROFILE")
+    digest = hashlib.sha256(f"{sys.version} {installed} {profile}".encode())
     for folder in ("minidiff", "results"):
         for path in sorted((ROOT / folder).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
@@ -34,35 +41,30 @@ def library() -> str:
     return digest.hexdigest()
 
 
-def note(app: Any) -> Path:
-    """The file beside the stored outputs that says which library made them."""
-    folder = app.config.nb_execution_cache_path or Path(app.outdir).parent / ".jupyter_cache"
-    return Path(folder) / "library.sha256"
+def store(app: Any) -> Path:
+    """The folder of what the notebooks have put out."""
+    return Path(app.config.nb_execution_cache_path or Path(app.outdir).parent / ".jupyter_cache")
 
 
 def forget(app: Any) -> None:
-    """Drop stored outputs that another version of the library, its weights or results made.
+    """Drop stored outputs that another version of the library, or of what it needs, made.
 
     jupyter-cache asks only whether a notebook's own code has changed.
     """
-    if app.config.nb_execution_mode != "cache":
+    note = store(app) / NOTE
+    if app.config.nb_execution_mode != "cache" or (note.exists() and note.read_text() == library()):
         return
-    file = note(app)
-    app.library_changed = not file.exists() or file.read_text() != library()
-    if app.library_changed and (file.parent / "global.db").exists():
-        logger.info("The library, its weights or results have changed: every notebook runs again.")
-        get_cache(file.parent).clear_cache()
-
-
-def remember(app: Any, exception: Exception | None) -> None:
-    """Note the library that the pages were made with, once they are all made."""
-    if exception is None and app.config.nb_execution_mode == "cache":
-        note(app).write_text(library())
+    if (note.parent / "global.db").exists():
+        logger.info("The library or what is installed has changed: every notebook runs again.")
+        get_cache(note.parent).clear_cache()
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(library())
 
 
 def outdated(app: Any, env: Any, added: Any, changed: Any, removed: Any) -> list[str]:
-    """The notebooks are read again when their outputs were dropped."""
-    stale = getattr(app, "library_changed", False)
+    """The pages of notebooks are made again when their outputs are another library's."""
+    before, env.outputs_by = getattr(env, "outputs_by", None), library()
+    stale = before != env.outputs_by
     return [name for name in env.found_docs if stale and name.startswith("notebooks/")]
 
 
@@ -74,7 +76,7 @@ def execute(app: Any, env: Any, names: list[str]) -> None:
     """
     if app.config.nb_execution_mode != "cache":
         return
-    cache = get_cache(note(app).parent)
+    stored = get_cache(store(app))
     todo = {}
     for name in names:
         if (path := Path(env.doc2path(name))).suffix == ".ipynb":
@@ -82,7 +84,7 @@ def execute(app: Any, env: Any, names: list[str]) -> None:
             app.emit("source-read", name, text)  # as myst-nb gets it, or it would not be found
             notebook = nbformat.reads(text[0], as_version=4)
             try:
-                cache.match_cache_notebook(notebook)
+                stored.match_cache_notebook(notebook)
             except KeyError:
                 todo[path] = notebook
     known = json.loads((ROOT / "results" / "notebooks.json").read_text())["seconds"]
@@ -93,6 +95,8 @@ def execute(app: Any, env: Any, names: list[str]) -> None:
             timeout = app.config.nb_execution_timeout
             return path, single_nb_execution(todo[path], empty, timeout, allow_errors=False)
 
+    for threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(threads, "1")  # of each: more would wait for one another
     with ThreadPoolExecutor(min(AT_ONCE, os.cpu_count() or 1)) as pool:
         results = pool.map(run, longest_first)
         done = status_iterator(
@@ -102,7 +106,7 @@ def execute(app: Any, env: Any, names: list[str]) -> None:
             if result.err is None:
                 data = {"execution_seconds": result.time}
                 bundle = CacheBundleIn(todo[path], str(path), data=data)
-                cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+                stored.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
 
 
 def joined(outputs: list[Any]) -> list[Any]:
@@ -130,5 +134,4 @@ def setup(app: Any) -> dict[str, bool]:
     app.connect("builder-inited", forget, priority=100)
     app.connect("env-get-outdated", outdated)
     app.connect("env-before-read-docs", execute)
-    app.connect("build-finished", remember)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
