@@ -69,7 +69,7 @@ def heun(model: md.Denoiser, x: Tensor, calls: int, g: torch.Generator) -> Any:
 
 
 def common(model: md.Denoiser, x: Tensor, calls: int, g: torch.Generator) -> Any:
-    """The sampler that is the same for all."""
+    """The same for all: DPM-Solver++(2M), even in log-SNR."""
     return md.solve(model, x, md.tau(model.schedule, S=calls, spacing="logsnr"), "dpm++")
 
 
@@ -169,10 +169,11 @@ def measure(recipe: str, path: Path, setup: Setup, n_nll: int, smoke: bool) -> d
     judge = (
         (lambda images: {"mean": float(images.float().mean())}) if smoke else quality(setup.device)
     )
-    found: dict[str, Any] = {"quality": []}
+    own = YEARS[recipe].sampler
+    found: dict[str, Any] = {"n_nll": n_nll, "own_sampler": own.__doc__, "quality": []}
     firsts = []
     with torch.no_grad():
-        for name, sampler in (("own", YEARS[recipe].sampler), ("common", common)):
+        for name, sampler in (("own", own), ("common", common)):
             for calls in (2, 5) if smoke else CALLS:
 
                 def walk(x: Tensor, g: torch.Generator, s: Any = sampler, n: int = calls) -> Tensor:
@@ -180,7 +181,8 @@ def measure(recipe: str, path: Path, setup: Setup, n_nll: int, smoke: bool) -> d
 
                 images, seconds = samples(setup, test.shape, walk)
                 firsts.append(images[:2])
-                row = {"sampler": name, "calls": calls} | judge(images)
+                made = calls - 1 + calls % 2 if sampler is heun else calls
+                row = {"sampler": name, "calls": calls, "NFE": made} | judge(images)
                 found["quality"].append(row | {"seconds_sampling": round(seconds, 1)})
         terms = bound(setup, model, from_uint8(test.images[:n_nll]))
     strip = md.plots.mosaic(from_uint8(torch.cat(firsts)), len(firsts), pad=0)
