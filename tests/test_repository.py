@@ -266,7 +266,7 @@ def test_the_wheel_holds_weights_and_results(installed: Path) -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     for name in listed.stdout.splitlines():
         shipped = name.startswith("minidiff/") and name != "minidiff/results"
-        if shipped or re.fullmatch(r"results/[^/]+\.json", name):
+        if shipped or re.fullmatch(r"results/[\w/]+\.(json|png)", name):
             inside = f"minidiff/{name}" if name.startswith("results/") else name
             assert (installed / inside).is_file(), f"{inside} is not in the wheel"
 

@@ -57,6 +57,7 @@ QUESTIONS = {
     23: "Must it be a U-Net, and must it be pixels?",
     24: "How does one add noise to a word?",
     25: "Can a trained network change a picture, and learn from mine?",
+    26: "What has changed since DDPM, and what of it matters?",
     90: "Which facts about Gaussians does the book stand on, and why are they true?",
     91: "What must I know about probability to read this book?",
     92: "Which runs made the weights of this book, and what did each of them change?",
