@@ -139,7 +139,7 @@ def test_ddpm_and_ddim_are_read_in_thirteen_hours_and_no_chapter_in_more_than_on
     minutes = {this.number: this.minutes for this in routes.book().values()}
     assert max(minutes.values()) <= 60
     assert sum(minutes[str(number)] for number in range(17)) <= 13 * 60
-    assert max(minutes[str(number)] for number in range(19, 26)) <= 45
+    assert max(minutes[str(number)] for number in range(19, 27)) <= 45
 
 
 # -- for teachers -------------------------------------------------------------------------------

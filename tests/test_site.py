@@ -430,7 +430,7 @@ def find(browser, address: str):
     ("kind", "first", "three"), [("exam", 20, 26), ("learner", 64, 72), ("held out", 10, 16)]
 )
 def test_a_search_leads_to_the_section(kind: str, first: int, three: int, find) -> None:
-    """30 questions of an examination, and 80 of the few words that learners type.
+    """30 questions of an examination, and 83 of the few words that learners type.
 
     The last 20 were written after the ranking by someone who had not read it; the glossary has
     learned some of their words since, so that they no longer test what a stranger would find.
