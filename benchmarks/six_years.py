@@ -11,8 +11,9 @@ network is drawn from with that sampler and with one that is the same for all (D
 2, even in log-SNR), at the same numbers of network calls, from the same noise. Time counts once
 all is compiled; the rate falls to 0 when it is up. A job, one recipe and one seed, has a process
 and a GPU of its own, of those in CUDA_VISIBLE_DEVICES. Weights stay in --keep: a job whose weights
-are there is not trained again, and rows already in --out are not measured again. Beside the weights
-comes a picture: the first two images at each number of calls, the own sampler's above.
+are there is not trained again, and rows already in --out are not measured again. A folder of the
+name of --out gets a picture of each job: the first two images at each number of calls, the own
+sampler's above.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from typing import Any, NamedTuple
 import torch
 from judge import Setup, bound, last, quality, samples, wait
 from PIL import Image
-from record import CONFIGS, SPEED, Record, provenance
+from record import CONFIGS, SPEED, Record, located, provenance
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -160,7 +161,9 @@ def train(c: TrainConfig, data: Images, seconds: float, path: Path) -> dict[str,
     return facts
 
 
-def measure(recipe: str, path: Path, setup: Setup, n_nll: int, smoke: bool) -> dict[str, Any]:
+def measure(
+    recipe: str, path: Path, picture: Path, setup: Setup, n_nll: int, smoke: bool
+) -> dict[str, Any]:
     """The bound of test images, and the quality of samples at each number of calls."""
     model = md.load_pretrained(path, device=setup.device)
     test = data_of("test", setup.device, smoke)
@@ -186,7 +189,8 @@ def measure(recipe: str, path: Path, setup: Setup, n_nll: int, smoke: bool) -> d
                 found["quality"].append(row | {"seconds_sampling": round(seconds, 1)})
         terms = bound(setup, model, from_uint8(test.images[:n_nll]))
     strip = md.plots.mosaic(from_uint8(torch.cat(firsts)), len(firsts), pad=0)
-    Image.fromarray(strip.numpy()).save(path.with_suffix(".png"))
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(strip.numpy()).save(picture)
     keep = ("bits_per_dim", "standard_error", "rate", "distortion", "L_T")
     found["bound"] = {
         v: {k: terms[v][k] for k in keep} for v in terms if isinstance(terms[v], dict)
@@ -271,7 +275,9 @@ def child(args: argparse.Namespace) -> None:
         train(c, data_of("train", setup.device, args.smoke), args.seconds, path)
     found = {"settings": YEARS[recipe].settings} | json.loads(path.with_suffix(".json").read_text())
     if args.only != "train":
-        found |= measure(recipe, path, setup, args.n_nll, args.smoke)
+        folder = args.keep if args.smoke else located(args.out).with_suffix("")
+        picture = folder / f"{recipe}_{seed}.png"
+        found |= measure(recipe, path, picture, setup, args.n_nll, args.smoke)
     print(json.dumps(found), flush=True)
 
 

@@ -162,6 +162,7 @@ def test_six_years(tmp_path: Path, rows: Callable[..., list[dict[str, Any]]]) ->
     assert all(len(row["quality"]) == 4 and row["bound"] for row in found)  # type: ignore[arg-type]
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
     assert len(kept) == 1
+    assert [path.name for path in tmp_path.rglob("*.png")] == ["transformer_3.png"]
     again = rows(*job, str(tmp_path))
     assert {path: path.stat().st_mtime_ns for path in kept} == kept  # not trained again
     assert [row["quality"][0]["mean"] for row in again] == [  # type: ignore[index]
