@@ -53,7 +53,7 @@ notebooks: $(INSTALLED)
 
 # The pictures of README.md and of the first page, drawn by the shipped weights.
 pictures: $(INSTALLED)
-	$(BIN)/python -m minidiff sample creatures16 --n 36 --steps 50 --scale 4 \
+	$(BIN)/python -m minidiff sample creatures --n 36 --steps 20 --scale 3 \
 		--out book/images/creatures.png
 	$(BIN)/python -m minidiff sample digits --n 64 --steps 50 --scale 4 --out book/images/digits.png
 	$(BIN)/python -m minidiff sample cifar10 --n 16 --sampler dpm++ --spacing logsnr --steps 12 \

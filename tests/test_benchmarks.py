@@ -366,6 +366,8 @@ def test_creatures_are_counted(printed: Callable[..., str]) -> None:
     assert found["whole"] == 1
     assert counted.obeyed(factors, asked)["all_as_asked"] == 1
     assert counted.obeyed(factors, asked.flip(0))["all_as_asked"] < 0.1
+    left = torch.tensor(creatures.COUNTS).expand(64, -1)  # nothing was asked
+    assert counted.obeyed(factors, left)["all_as_asked"] == 1
     assert (
         counted.read(x + 3 * counted.LEVEL * torch.randn(x.shape, generator=g), most)[1]["whole"]
         == 0
@@ -381,6 +383,9 @@ def test_creatures_are_counted(printed: Callable[..., str]) -> None:
     assert skewed["most_errors"] > 20
     assert skewed["withheld_pairs"] == 0
     assert printed("creatures.py").count('"whole"') == 3
+    (row,) = printed("creatures.py", "--given", "fur", "ground").splitlines()
+    assert '"what": "given"' in row
+    assert '"given": ["fur", "ground"]' in row
 
 
 def test_every_row_of_table2_can_be_trained_and_measured(printed: Callable[..., str]) -> None:

@@ -84,9 +84,14 @@ def seen(name: str, learned: int) -> str:
     """How much it was trained, by its own file, on so many images."""
     card = read_info(WEIGHTS / f"{name}.safetensors")["card"]
     steps, batch = card["step"], card["config"]["batch"]
+    took = (
+        f" and {card['seconds'] / 60:.1f} minutes of {card['hardware']}"
+        if "seconds" in card
+        else ""
+    )
     return (
-        f"- {steps * batch:,} images seen, in {steps:,} steps of {batch}: each of the {learned:,} "
-        f"training images {steps * batch / learned:.1f} times."
+        f"- {steps * batch:,} images seen, in {steps:,} steps of {batch}{took}: each of the "
+        f"{learned:,} training images {steps * batch / learned:.1f} times."
     )
 
 
@@ -137,23 +142,25 @@ def grey(name: str) -> list[str]:
 def creatures(name: str) -> list[str]:
     """Of the network of creatures: `read` knows the truth of each sample."""
     lines = [seen(name, SIZES["train"])]
-    for row in rows("creatures16", name):
+    for row in rows(name, name):
         if row["what"] == "free":
-            limit = stored("creatures16")["whole_up_to_distance"]
+            limit = stored(name)["whole_up_to_distance"]
             lines += [
-                f"- {row['n']} samples of DDIM in {row['S']} steps, without labels: "
-                f"{row['whole']:.0%} as near to a drawing as noise of one grey level leaves it "
-                f"(distance {limit:.1f}); half are within {row['distance_quantiles']['0.5']:.0f}.",
+                f"- {row['n']:,} samples of DDIM in {row['S']} steps, without labels: "
+                f"{row['whole']:.0%} whole, as near to a drawing as noise of one grey level leaves "
+                f"it (distance {limit:.1f}), {row['whole_to_4_levels']:.0%} within four times "
+                f"that; half are within {row['distance_quantiles']['0.5']:.1f}.",
                 f"- {row['new']:.0%} of the combinations are not in the training set "
                 f"({row['new_if_drawn_from_the_data']:.0%} if drawn from its distribution).",
                 f"- {row['kinds_within_3_errors']} of {row['kinds']} kinds of ears, furs and so on "
-                "come as often as in the data, within three standard errors.",
+                "come as often as in the data, within three standard errors; the farthest is "
+                f"{row['most_errors']:.1f} off.",
             ]
         else:
             which = "seen in training" if row["what"] == "seen" else "withheld from training"
             lines += [
-                f"- Asked for combinations {which}, w = {row['w']:.0f}: {row['all_as_asked']:.0%} "
-                "are in all seven factors what was asked."
+                f"- Asked for combinations {which}, w = {row['w']:.0f}: {row['all_as_asked']:.1%} "
+                f"are in all seven factors what was asked, {row['whole']:.0%} are whole."
             ]
     return lines
 
@@ -162,7 +169,7 @@ MEASURED = {
     "cifar10": large,
     "cifar10_small": lambda: small("cifar10_small"),
     "cifar10_small_hybrid": lambda: small("cifar10_small_hybrid"),
-    "creatures16": lambda: creatures("creatures16"),
+    **{name: (lambda name=name: creatures(name)) for name in ("creatures", "creatures16")},
     **{name: (lambda name=name: grey(name)) for name in ("digits", "digits_labels", "fashion")},
 }
 

@@ -146,8 +146,8 @@ def available() -> list[str]:
     """Names of the weights that ship with minidiff; `read_info(name)["card"]` describes each.
 
     >>> available()
-    ['cifar10', 'cifar10_small', 'cifar10_small_hybrid', 'creatures16', 'digits', 'digits_labels',
-     'fashion']
+    ['cifar10', 'cifar10_small', 'cifar10_small_hybrid', 'creatures', 'creatures16', 'digits',
+     'digits_labels', 'fashion']
     """
     names = (path.stem for path in SHIPPED.glob("*.safetensors"))
     return sorted(name for name in names if not name.startswith("classifier_"))
