@@ -28,6 +28,7 @@ from minidiff.engine.checkpoint import (
 from minidiff.engine.int8 import pack, unpack
 from minidiff.engine.match import check_moments
 from minidiff.schedule import Schedule
+from minidiff.unet.compat import unet_from_diffusers, unet_to_diffusers
 from minidiff.unet.network import UNet
 from minidiff.unet.read import read_state
 
@@ -59,6 +60,30 @@ def test_a_model_comes_back_exactly(saved: tuple[Path, Denoiser]) -> None:
     assert info["card"] == {"data": "none"}
     assert json.dumps(info)
     assert load_pretrained(path, dtype=torch.float64).net.conv_in.weight.dtype == torch.float64
+
+
+@pytest.mark.parametrize("way", ["ours", "diffusers'"])
+def test_loading_draws_no_weights(way: str, saved: tuple[Path, Denoiser]) -> None:
+    path, model = saved
+    config, state = unet_to_diffusers(model.net)
+    before = torch.get_rng_state()
+    again = load_pretrained(path).net if way == "ours" else unet_from_diffusers(config, state)
+    assert torch.equal(torch.get_rng_state(), before)
+    for name, value in model.net.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
+
+
+def test_loading_starts_no_compiler() -> None:
+    """PyTorch fetches its compiler for some sums of `meta` tensors, and that takes a second."""
+    code = """
+import sys
+from minidiff.engine.checkpoint import available, load_pretrained
+for name in available():
+    load_pretrained(name)
+print("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_an_x0_hook_is_not_stored_in_silence(tmp_path: Path) -> None:

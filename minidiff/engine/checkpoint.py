@@ -28,7 +28,7 @@ from minidiff.engine.tensorfile import read as read
 from minidiff.engine.tensorfile import write as write
 from minidiff.schedule import Schedule
 from minidiff.unet import compat
-from minidiff.unet.architectures import CONFIGS, Config, build_network, read_config, skeleton
+from minidiff.unet.architectures import CONFIGS, Config, blank, build_network, read_config, skeleton
 from minidiff.unet.folder import is_folder
 from minidiff.unet.names import unwrapped
 
@@ -171,7 +171,7 @@ def describe(model: Denoiser) -> Info:
 
 
 def build(info: Info, tensors: Mapping[str, Tensor], path: str | Path) -> Denoiser:
-    """The untrained model that `describe` described, if its network is that of the tensors.
+    """The model that `describe` described, not filled yet, if its network is that of the tensors.
 
     Nothing in the description is believed: it is built on `meta` and compared first.
     """
@@ -193,7 +193,8 @@ def build(info: Info, tensors: Mapping[str, Tensor], path: str | Path) -> Denois
         raise
     except _MALFORMED as error:
         raise _malformed(path, error) from error
-    model.net = build_network(config)
+    with blank():
+        model.net = build_network(config)
     return model
 
 

@@ -11,7 +11,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from minidiff.unet.architectures import skeleton
+from minidiff.unet.architectures import blank, skeleton
 from minidiff.unet.config import UNetConfig
 from minidiff.unet.network import UNet
 
@@ -133,7 +133,9 @@ def fill(config: UNetConfig, theirs: Mapping[str, Tensor], dialect: int) -> UNet
         if dialect == IMPROVED and ".qkv." in name:
             whole = _by_heads(whole, config, back=True)
         parts[name] = whole.reshape(place.shape)
-    net = UNet(config).to(reduce(torch.promote_types, {v.dtype for v in theirs.values()}))
+    with blank():
+        net = UNet(config)
+    net.to(reduce(torch.promote_types, {v.dtype for v in theirs.values()}))
     net.load_state_dict(parts)
     return net
 

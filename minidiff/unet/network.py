@@ -64,9 +64,9 @@ class UNet(nn.Module):
         self.features = TimeFeatures(c.time, c.width, c.clock)
         self.time = nn.Sequential(nn.Linear(c.width, emb), nn.SiLU(), nn.Linear(emb, emb))
         if c.num_classes:  # one table; each label's last row means none, if there is a null class
-            ends = torch.tensor([*itertools.accumulate(c.vectors)])
-            self.register_buffer("first", ends - torch.tensor(c.vectors), persistent=False)
-            self.register_buffer("nulls", ends - 1, persistent=False)
+            ends = [*itertools.accumulate(c.vectors)]
+            self.register_buffer("first", torch.tensor([0, *ends[:-1]]), persistent=False)
+            self.register_buffer("nulls", torch.tensor([end - 1 for end in ends]), persistent=False)
             self.labels = nn.Embedding(c.labels, emb)
             self.labels.weight.data /= math.sqrt(len(c.vectors))  # the sum of K is like one
 
