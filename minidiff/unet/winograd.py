@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 TILE = 4  # pixels of the output along one side
-AT_ONCE = 256  # tiles, so that what is between the transforms stays in the processor's cache
+AT_ONCE = 64  # tiles, so that what is between the transforms stays near the processor
 
 B_T = [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0]]
 B_T += [[0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]]
