@@ -1,12 +1,14 @@
-"""Handwritten digits, 8x8: 1,500 of them, on a laptop's processor.
+"""Handwritten digits, 8x8: 1,500 of them, on a laptop's processor, in less than a minute.
 
-The shipped weights took longer: --steps 6000."""
+The shipped weights took longer: --steps 6000 --batch 64 --schedule linear
+--network_options "{'dropout': 0.1}"."""
 
 data = "digits"
 network = "digits"
-network_options = {"dropout": 0.1}
+network_options = {"dropout": 0.0, "start": "torch"}  # too short a run to learn images by heart
+schedule = "cosine"  # the linear one spends many steps on what is noise already, on 64 pixels
 steps = 1000
-batch = 64
+batch = 32
 lr = 2e-3
 warmup = 100
 decay_lr = True
