@@ -63,8 +63,8 @@ def main() -> None:
                 *("--sampler", "dpm++", "--spacing", "logsnr", "--steps", "12"),
                 *("--out", f"{run}/cifar10.png"),
             )
-    alone = min(seconds("-c", "import torch")["wall"] for _ in range(5))
-    both = min(seconds("-c", "import minidiff")["wall"] for _ in range(5))
+    alone = min(seconds("-c", "import torch")["processor"] for _ in range(5))
+    both = min(seconds("-c", "import minidiff")["processor"] for _ in range(5))
     result |= {"import_torch_seconds": alone, "import_minidiff_seconds": both}
     print(save("digits_cpu.json", result), result)
 
