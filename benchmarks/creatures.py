@@ -2,7 +2,8 @@
 
     python benchmarks/creatures.py                                  # 10,000 samples a row
     python benchmarks/creatures.py --weights runs/creatures --n 64 --out /tmp/some.json
-    python benchmarks/creatures.py --given fur ground --out creatures_given.json
+    python benchmarks/creatures.py --given fur ground --guidance 0 --out creatures_open.json
+    python benchmarks/creatures.py --eta 1 --guidance --out creatures_open.json     # free ones only
     python benchmarks/creatures.py --smoke                          # a minute, nothing kept
 
 The data set is a program, so that nothing need be estimated by other networks: `creatures.read`
@@ -145,7 +146,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--n", type=int, default=10_000, help="samples of each row")
     p.add_argument("--steps", type=int, nargs="+", default=[50], help="of DDIM")
     p.add_argument("--spacing", default="linear", help="of the steps")
-    p.add_argument("--guidance", type=float, nargs="+", default=[0.0, 1.0, 2.0], help="w")
+    p.add_argument("--eta", type=float, default=0.0, help="DDIM's noise on the way")
+    p.add_argument("--guidance", type=float, nargs="*", default=[0.0, 1.0, 2.0], help="w")
     p.add_argument("--given", nargs="+", choices=creatures.FACTORS, help="ask for these alone")
     p.add_argument("--batch", type=int, default=1000)
     p.add_argument("--seed", type=int, default=0)
@@ -181,6 +183,7 @@ def main() -> None:
         how = Sampling(
             steps=steps,
             spacing=args.spacing,
+            eta=args.eta,
             labels=tuple(labels.flatten().tolist()),
             guidance=w,
             seed=args.seed,
@@ -201,6 +204,7 @@ def main() -> None:
             key = {"what": what, "w": w, "S": steps, "spacing": args.spacing, "n": args.n}
             key |= {"seed": args.seed, "precision": args.precision, "weights": args.weights}
             key |= {"given": args.given} if args.given else {}
+            key |= {"eta": args.eta} if args.eta else {}
             record.measure(key | weights, lambda what=what, steps=steps, w=w: row(what, steps, w))
 
 

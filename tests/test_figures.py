@@ -5,7 +5,9 @@ Pages of a few lines, opened from file:// in headless Chromium; the built book i
 
 # ruff: noqa: F811 (a fixture that is imported is named again by who asks for it)
 
+import base64
 import gzip
+import io
 import json
 import re
 import sys
@@ -15,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import minidiff as md
@@ -372,6 +375,29 @@ def test_creatures_are_drawn_and_their_film_is_kept(opened: Callable[..., Page])
     assert "drew before" not in said.inner_text()
     film.press("ArrowLeft")
     assert said.inner_text().startswith("t = 50, 19 of 20 steps done")
+
+
+def test_the_creatures_of_the_picture_are_shown_until_the_page_draws_its_own(
+    opened: Callable[..., Page],
+) -> None:
+    path = ROOT / "book" / "images" / "creatures.png"
+    source = base64.b64encode(path.read_bytes()).decode()
+    page = opened(body("creatures").replace("></f", f'><img src="data:;base64,{source}"></f'))
+    canvas = page.tab.locator("figure.live-creatures canvas")
+    page.tab.wait_for_function("() => document.querySelector('figure img').naturalWidth > 0")
+    shown = Image.open(io.BytesIO(canvas.screenshot())).convert("RGB")
+    picture = Image.open(path).convert("RGB")
+    cell, unit = (shown.width - 5 * 4) / 6, picture.width / 199
+    for i in range(12):
+        column, row = i % 6, i // 6
+        for u, v in ((0.05, 0.05), (0.5, 0.9), (0.95, 0.05)):  # two corners, and a belly
+            here = ((column + u) * cell + 4 * column, (row + v) * cell + 4 * row)
+            there = ((1 + 33 * column + 32 * u) * unit, (1 + 33 * row + 32 * v) * unit)
+            found, wanted = (
+                torch.tensor(image.getpixel((int(x), int(y))))
+                for image, (x, y) in ((shown, here), (picture, there))
+            )
+            assert (found - wanted).abs().max() <= 2, (i, u, v)
 
 
 # -- use ----------------------------------------------------------------------------------------

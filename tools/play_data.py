@@ -1,12 +1,11 @@
-"""Write what the figures that answer need: ten test digits, twelve creatures and the names of what
-they may have, and the static twins of play.md.
+"""Write what the figures that answer need: ten test digits, the names of what creatures may have,
+and the static twins of play.md.
 
 python tools/play_data.py
 """
 
 from __future__ import annotations
 
-import base64
 import json
 from pathlib import Path
 
@@ -42,15 +41,6 @@ def renoise_twin(model: md.Denoiser, digit: Tensor) -> tuple[list[Tensor], list[
     return frames, times
 
 
-def twelve_creatures() -> Tensor:
-    """Twelve creatures, each asked for by random names: what the page shows before it draws."""
-    model, draws = md.load_pretrained("creatures16"), torch.Generator().manual_seed(SEED)
-    wanted = creatures.random(12, draws)
-    x_T = md.randn(torch.empty(12, 3, 16, 16), draws)
-    *_, last = md.ddim(md.guide(model, wanted, w=1), x_T, md.tau(1000, S=20))
-    return last.x
-
-
 def strengths() -> Tensor:
     """Six creatures with horns, a beak and a ground of dusk: with w = 0, and again with w = 4."""
     model, wanted = md.load_pretrained("creatures16"), torch.tensor(creatures.COUNTS)
@@ -75,9 +65,7 @@ def main() -> None:
     test = md.data.load("digits", split="test")
     starts = [test.images[test.labels == k][0] for k in range(10)]
     write("play_data.js", "PLAY", {"digits": [start.flatten().tolist() for start in starts]})
-    drawn = md.data.images.to_uint8(twelve_creatures()).numpy().tobytes()
-    data = {"factors": creatures.FACTORS, "drawn": base64.b64encode(drawn).decode()}
-    write("creature_data.js", "CREATURES", data)
+    write("creature_data.js", "CREATURES", {"factors": creatures.FACTORS})
 
     md.plots.save_image(strengths(), BOOK / "images" / "live_wishes.png", ncols=6, scale=5)
     model = md.load_pretrained("digits_labels")

@@ -5,7 +5,7 @@
   const { T, tau, uniforms } = Toy;
   const { NETWORKS, ROOM, still, noise, spread, sheet, walk, runner, shown } = Network;
   const NAME = "creatures16", { one: ONE, loads: LOADS } = NETWORKS[NAME], S = 20;
-  const { factors: FACTORS, drawn: DRAWN } = window.CREATURES, NAMES = Object.keys(FACTORS);
+  const { factors: FACTORS } = window.CREATURES, NAMES = Object.keys(FACTORS);
   const MIXED = "mixed", ANY = "any";
   const strength = range(-1, 4, 1, 0.5, { marks: [-1, 0, 1, 2, 3, 4], say: minus });
   const pickers = (names, first) => names.map((name) => [name, name, [...first, ...FACTORS[name]]]);
@@ -24,18 +24,25 @@
   // Twelve at once, and the film of them.
   const creatures = (figure) => {
     const COUNT = 12, PICKED = ["ears", "muzzle", "fur", "ground"];
-    const before = Float32Array.from(atob(DRAWN), (letter) => letter.charCodeAt(0) / 127.5 - 1);
+    // Before it draws, twelve of the picture in its place: six a row, each of 32 pixels with one around it.
+    const picture = figure.querySelector("img");
+    const before = (i, { c }, left, top, width) => {
+      const unit = picture.naturalWidth / (6 * 33 + 1), [u, v] = [i % 6, Math.floor(i / 6)].map((k) => (1 + 33 * k) * unit);
+      c.imageSmoothingEnabled = false;
+      c.drawImage(picture, u, v, 32 * unit, 32 * unit, left, top, width, width);
+    };
     const across = (width) => (width < 480 ? 4 : 6);
     const room = { ...ROOM, height: (width) => Math.round((width + 4) * COUNT / across(width) ** 2 - 4) };
-    let seed = 1, film = [{ t: 0, x: before }], asked = null;
+    let seed = 1, film = [{ t: 0 }], asked = null;
     const { form, inputs, values, redraw, said: report } = frame(figure, room, [
       ...pickers(PICKED, [MIXED, ANY]),
       ["w", "strength w", strength],
       ["calls", "film, t =", range(0, 0, 0, 1, { disabled: true, say: (calls) => film[calls].t })],
     ], (surface, { w, calls }) => {
-      sheet(surface, film[calls].x, COUNT, across(surface.width), 0, 0, surface.width);
+      const now = asked ? film[calls].x : picture?.naturalWidth && before;
+      sheet(surface, now, COUNT, across(surface.width), 0, 0, surface.width);
       if (figure.dataset.trouble) return figure.dataset.trouble;
-      if (!asked) return `Twelve that it drew before. “Draw” ${LOADS}, and makes others in ${S} steps, w = ${minus(w)}.`;
+      if (!asked) return `Twelve that a larger network drew before. “Draw” ${LOADS}, and makes others in ${S} steps, w = ${minus(w)}.`;
       const who = said(asked, PICKED);
       return `t = ${film[calls].t}, ${calls} of ${S} steps done: twelve creatures${who && `, ${who}`}; w = ${minus(asked.w)}.`;
     });
@@ -67,6 +74,7 @@
     holder.classList.add("long");
     go.classList.add("first");
     button(form, "Others", () => { work.stop(); seed++; draw(); }, inputs.ears.parentElement);
+    picture?.addEventListener("load", redraw);
     redraw();
   };
 

@@ -22,13 +22,14 @@ const Network = (() => {
   };
   const labels = (digit, count) => (digit === ANY ? undefined : Array(count).fill(+digit));
 
-  // Images in rows of `across`, or as many empty squares.
+  // Images in rows of `across`, what a function draws there, or as many empty squares.
   const sheet = (surface, x, count, across, left, top, width, gap = 4) => {
     const cell = (width - (across - 1) * gap) / across;
     for (let i = 0; i < count; i++) {
       const [u, v] = [left + (i % across) * (cell + gap), top + Math.floor(i / across) * (cell + gap)];
       surface.c.strokeStyle = faint();
-      if (x) pixels(surface, image(x, i, x.length / count), u, v, cell);
+      if (typeof x === "function") x(i, surface, u, v, cell);
+      else if (x) pixels(surface, image(x, i, x.length / count), u, v, cell);
       else surface.c.strokeRect(u + 0.5, v + 0.5, cell - 1, cell - 1);
     }
   };
