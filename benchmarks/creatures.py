@@ -201,10 +201,10 @@ def main() -> None:
         jobs = [(what, w) for w in args.guidance for what in asked]
         jobs = jobs if args.given else [("free", 0.0), *jobs]
         for what, w in jobs:
-            key = {"what": what, "w": w, "S": steps, "spacing": args.spacing, "n": args.n}
+            key = {"what": what, "w": w, "S": steps, "spacing": args.spacing}
+            key |= {"eta": args.eta, "n": args.n}
             key |= {"seed": args.seed, "precision": args.precision, "weights": args.weights}
             key |= {"given": args.given} if args.given else {}
-            key |= {"eta": args.eta} if args.eta else {}
             record.measure(key | weights, lambda what=what, steps=steps, w=w: row(what, steps, w))
 
 
