@@ -5,8 +5,8 @@ The shipped weights took longer: --steps 6000 --batch 64 --schedule linear
 
 data = "digits"
 network = "digits"
-network_options = {"dropout": 0.0, "start": "torch"}  # too short a run to learn images by heart
-schedule = "cosine"  # the linear one spends many steps on what is noise already, on 64 pixels
+network_options = {"dropout": 0.0, "start": "torch"}
+schedule = "cosine"
 steps = 1000
 batch = 32
 lr = 2e-3

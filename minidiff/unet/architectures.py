@@ -28,7 +28,7 @@ def build_network(config: Config) -> Network:
 class blank(TorchFunctionMode):
     """Within this `with` block networks are built without weights, to be given those of a file.
 
-    For the network of CIFAR-10 that is a third of a second, and the caller's random state stays.
+    What would be overwritten is not drawn, and the caller's random state stays as it is.
     """
 
     def __torch_function__(
