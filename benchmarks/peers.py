@@ -61,6 +61,17 @@ class Recipe:
         return {"parameters": parameters, "forward_flops_per_image": int(flops)}
 
 
+class _AsItComes(torch.optim.AdamW):
+    """PyTorch's AdamW with its own default, foreach, and no guard against NaN, as others have it."""
+
+    _step_supports_amp_scaling = True  # what makes step_unless leave the guard to the optimizer
+
+    def step(self, closure: Any = None) -> Any:
+        """`found_inf`, where step_unless says whether a gradient is bad, is put aside."""
+        vars(self).pop("found_inf", None)
+        return super().step(closure)
+
+
 def ours(
     rung: str,
     batch: int,
@@ -95,8 +106,8 @@ def ours(
         return min(1.0, (n + 1) / config.warmup) * _cosine(share())
 
     trainer.rate = rate  # type: ignore[method-assign, assignment]
-    if rung == "plain":  # PyTorch's default, foreach; step_unless guards it against NaN by copies
-        trainer.optimizer = torch.optim.AdamW(
+    if rung == "plain":
+        trainer.optimizer = _AsItComes(
             trainer.net.parameters(),
             lr=config.lr,
             betas=config.betas,

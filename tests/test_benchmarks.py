@@ -21,12 +21,14 @@ import chapters
 import measured
 import pytest
 import torch
+from torch import Tensor
 
 import minidiff as md
 from minidiff.data.sets import Images
 from minidiff.engine.checkpoint import available
 from minidiff.engine.config import make_config, read_config, read_overrides
 from minidiff.engine.distributed import World
+from minidiff.engine.guard import step_unless
 from minidiff.engine.trainer import Trainer
 from minidiff.unet.network import UNet
 
@@ -299,6 +301,23 @@ def test_settings_change_our_recipe_and_nothing_else(monkeypatch: pytest.MonkeyP
         assert {name: group[name] for name in changed} == changed
         assert group["fused"] is (True if rung == "fused" else None)
         assert group["foreach"] is None  # PyTorch chooses
+
+
+def test_the_plain_rung_takes_pytorchs_own_step_without_our_guard() -> None:
+    """A guard made of copies would make the first rung slower than PyTorch is."""
+    import peers
+
+    def after(optimizer: type[torch.optim.Optimizer], bad: Tensor | None) -> Tensor:
+        w = torch.ones(3, requires_grad=True)
+        step = optimizer([w], lr=0.1)  # type: ignore[call-arg]
+        for _ in range(2):
+            w.grad = torch.tensor([1.0, -2.0, math.nan])
+            step.step() if bad is None else step_unless(bad, step)
+        return w.detach()
+
+    own = after(peers._AsItComes, torch.tensor(1.0))
+    assert own[2].isnan() and own[:2].ne(1).all()
+    assert own.allclose(after(torch.optim.AdamW, None), rtol=0, atol=0, equal_nan=True)
 
 
 def test_the_recipe_that_was_measured_is_still_the_one_in_its_file() -> None:
