@@ -62,7 +62,7 @@ class Recipe:
 
 
 class _AsItComes(torch.optim.AdamW):
-    """PyTorch's AdamW with its own default, foreach, and no guard against NaN, as others have it."""
+    """PyTorch's AdamW with its own default, foreach, and without our guard against NaN."""
 
     _step_supports_amp_scaling = True  # what makes step_unless leave the guard to the optimizer
 

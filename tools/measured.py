@@ -236,7 +236,8 @@ def measured() -> str:
         f"- **Six years in six minutes**: recipes of 2020 to {max(r['year'] for r in years)} after "
         f"{years[0]['seconds']:.0f} s each on one {years[0]['hardware']}, compiling not counted; "
         f"FID-768 of {years[0]['n']:,} samples at 50 calls of the better of two samplers: {at_50}. "
-        f"Chapter 26 says which of these differences may be read. By {given('six_years')}.\n"
+        f"Chapter 26 says which of these differences may be read. By "
+        f"{' and '.join(f'`{command}`' for command in commands(stored('six_years')))}.\n"
         "\nA command goes on with the table that is there: give it another `--out` to measure anew."
     )
 
