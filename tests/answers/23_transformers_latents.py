@@ -51,6 +51,13 @@ def pairs_win(d, p):  # where both cost the same
         ),
         (
             """
+def pairs_win(d, p):  # half a patch
+    return 6 * d + 0.5, p * math.ceil(math.sqrt(6 * d + 0.5))
+""",
+            "Patches are whole",
+        ),
+        (
+            """
 def pairs_win(d, p):  # q k alone
     n = 12 * d + 1
     return n, p * (math.isqrt(n - 1) + 1)
