@@ -92,6 +92,18 @@ def surest(net, x, mask):  # all at once
         ),
         (
             """
+def surest(net, x, mask):  # by the largest logit, which is no probability
+    x = x.clone()
+    while (x == mask).any():
+        best, letter = net(x).max(-1)
+        i = int(torch.where(x == mask, best, -torch.inf)[0].argmax())
+        x[0, i] = letter[0, i]
+    return x
+""",
+            "by its probability",
+        ),
+        (
+            """
 def surest(net, x, mask):  # from left to right
     x = x.clone()
     for i in range(x.shape[1]):
@@ -99,7 +111,7 @@ def surest(net, x, mask):  # from left to right
             x[0, i] = net(x)[0, i].argmax()
     return x
 """,
-            "only the surest place",
+            "only the surest place, by its probability",
         ),
         (
             """
