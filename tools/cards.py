@@ -142,7 +142,8 @@ def grey(name: str) -> list[str]:
 def creatures(name: str) -> list[str]:
     """Of the network of creatures: `read` knows the truth of each sample."""
     lines = [seen(name, SIZES["train"])]
-    for row in rows(name, name):
+    most = max(row["n"] for row in rows(name, name))
+    for row in rows(name, name, n=most, eta=0.0):
         if row["what"] == "free":
             limit = stored(name)["whole_up_to_distance"]
             lines += [
