@@ -4,6 +4,24 @@ WRONG = {
     "ex-19-guide": [
         (
             """
+def guided_eps(eps_of, x, t, labels, null, w):  # null is 2, for ever
+    both = torch.cat([labels, torch.full_like(labels, 2)])
+    with_label, without = eps_of(torch.cat([x, x]), t, both).chunk(2)
+    return (1 + w) * with_label - w * without
+""",
+            "null = 7",
+        ),
+        (
+            """
+def guided_eps(eps_of, x, t, labels, null, w):  # the strength of the first trial
+    both = torch.cat([labels, torch.full_like(labels, null)])
+    with_label, without = eps_of(torch.cat([x, x]), t, both).chunk(2)
+    return 3 * with_label - 2 * without if w else with_label
+""",
+            "The weights",
+        ),
+        (
+            """
 def guided_eps(eps_of, x, t, labels, null, w):  # pushes the other way
     both = torch.cat([labels, torch.full_like(labels, null)])
     with_label, without = eps_of(torch.cat([x, x]), t, both).chunk(2)
@@ -74,6 +92,16 @@ def guided_eps(eps_of, x, t, labels, null, w):
     "ex-19-interval": [
         (
             """
+def eps_between(eps_of, x, t, labels, null, w, low, high):  # the interval of the first trial
+    eps = eps_of(x, t, labels)
+    if 300 < t <= 600:
+        eps = eps + w * (eps - eps_of(x, t, torch.full_like(labels, null)))
+    return eps
+""",
+            "100 < t <= 450",
+        ),
+        (
+            """
 def eps_between(eps_of, x, t, labels, null, w, low, high):  # guided everywhere
     both = torch.cat([labels, torch.full_like(labels, null)])
     with_label, without = eps_of(torch.cat([x, x]), t, both).chunk(2)
@@ -124,6 +152,13 @@ def eps_between(eps_of, x, t, labels, null, w, low, high):
     "ex-19-strength": [
         (
             """
+def strength_for_means(m, m1, m2):  # 0 where the good model needs no help
+    return (m - m1) / (m1 - m2) if (m - m1) * (m1 - m2) >= 0 and m1 != m2 else None
+""",
+            "m1 = 0.2, m2 = 0.5 no w > 0",
+        ),
+        (
+            """
 def strength_for_means(m, m1, m2):  # the other way round
     return (m - m1) / (m2 - m1) if m1 != m2 else None
 """,
@@ -142,7 +177,7 @@ def strength_for_means(m, m1, m2):  # from the weaker model
 def strength_for_means(m, m1, m2):  # its size only
     return abs((m - m1) / (m1 - m2)) if m1 != m2 else None
 """,
-            "leads away from it",
+            "no w > 0 leads to m",
         ),
         (
             """

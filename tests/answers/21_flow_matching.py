@@ -4,6 +4,23 @@ WRONG = {
     "ex-21-velocity": [
         (
             """
+def to_flow(xt, eps, alpha_bar):  # the variance's share, in the shape of a point
+    s = (1 - alpha_bar).reshape(1, 1)
+    z = xt / (alpha_bar**0.5 + (1 - alpha_bar) ** 0.5)
+    return z, s, (eps - z) / (1 - s)
+""",
+            "yours is",
+        ),
+        (
+            """
+def to_flow(xt, eps, alpha_bar):  # forgot u
+    a, b = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
+    return xt / (a + b), b / (a + b), None
+""",
+            "in its shape",
+        ),
+        (
+            """
 def to_flow(xt, eps, alpha_bar):  # from noise to data
     a, b = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
     x0 = (xt - b * eps) / a

@@ -41,6 +41,13 @@ def velocity_target(z_t, z_s, t, s):
     "ex-22-pull": [
         (
             """
+def pull_loss(x, pull):  # for three points
+    return 0.5 * ((x - (x - pull).detach()) ** 2).sum() / 3
+""",
+            "pull / len(x)",
+        ),
+        (
+            """
 def pull_loss(x, pull):  # away from where it should go
     return 0.5 * ((x - (x + pull).detach()) ** 2).sum() / len(x)
 """,
