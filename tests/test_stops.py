@@ -494,22 +494,45 @@ def test_other_settings_are_told_in_a_line(
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"T": 50}, "schedule.T = 1000, this run has 50"),
-        ({"schedule": "cosine"}, "schedule.kind = linear, this run has cosine"),
-        ({"predict": "v"}, "predict = eps, this run has v"),
-        ({"variance": "small"}, "variance = large, this run has small"),
-        ({"network_options": {**NETWORK, "groups": 2}}, "network.groups = 8, this run has 2"),
-        ({"network_options": {**NETWORK, "dropout": 0.0}}, "network.dropout = 0.1, this run"),
-        ({"network_options": {**NETWORK, "width": 16}}, "another architecture"),
-        ({"ema": (0.9,)}, "ema = [0.999], this run has [0.9]"),
+        ({"T": 50}, "T = 1000 (now 50), which cannot be changed"),
+        ({"schedule": "cosine"}, "schedule = linear (now cosine)"),
+        ({"predict": "v"}, "predict = eps (now v)"),
+        ({"variance": "small"}, "variance = large (now small)"),
+        (
+            {"network_options": {**NETWORK, "groups": 2}},
+            "network_options: groups = left out (now 2)",
+        ),
+        (
+            {"network_options": {**NETWORK, "dropout": 0.0}},
+            "network_options: dropout = 0.1 (now 0.0)",
+        ),
+        ({"network_options": {**NETWORK, "width": 16}}, "network_options: width = 8 (now 16)"),
+        ({"ema": (0.9,)}, "ema = [0.999] (now [0.9])"),
+        (
+            {"network": "fashion", "T": 50},
+            "network = digits (now fashion), T = 1000 (now 50), which",
+        ),
+        ({"lr": 1.0, "predict": "v"}, "was begun with predict = eps (now v), which"),
+        ({"predict": "v"}, "repeat the line that began it with --resume added"),
+        (
+            {
+                "network": "transformer",
+                "network_options": {},
+                "predict": "v",
+                "T": 50,
+                "ema": (0.9,),
+            },
+            "and 4 more, which",
+        ),
     ],
 )
 def test_another_network_or_process_is_refused(
     begun: Path, tmp_path: Path, change: dict[str, Any], told: str
 ) -> None:
     out = shutil.copytree(begun, tmp_path / "run")
-    with pytest.raises(ValueError, match=re.escape(told)):
+    with pytest.raises(ValueError, match=re.escape(told)) as said:
         train(replace(TINY, **change), out, resume=True, bar=False)
+    assert "\n" not in str(said.value)
     kept = json.loads((out / "config.json").read_text())
     assert kept == json.loads((begun / "config.json").read_text())
 
@@ -525,9 +548,7 @@ def test_other_images_are_told_and_other_sizes_refused(begun: Path, tmp_path: Pa
     large = Images(digits.images.repeat(1, 1, 2, 2), digits.labels, digits.classes)
     net = UNet.digits(size=8, in_channels=1, **NETWORK)
     model = Denoiser(net, Schedule.linear(1000), variance="large")
-    with pytest.raises(
-        CheckpointError, match=r"data.shape = \[1, 8, 8\], this run has \[1, 16, 16"
-    ):
+    with pytest.raises(CheckpointError, match=r"data.shape = \[1, 8, 8\] \(now \[1, 16, 16"):
         train(TINY, out, resume=True, data=large, model=model, bar=False)
 
 

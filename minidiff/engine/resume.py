@@ -19,6 +19,12 @@ FREE = (
     *("max_seconds", "compile", "fsdp", "log_every", "save_every", "save_seconds", "keep"),
     *("sample_every", "validate_every"),
 )
+# those that decide what is learned: the network, the process, the images
+DECIDING = (
+    *("data", "size", "network", "network_options", "conditional", "schedule", "T", "predict"),
+    *("sigma_data", "variance", "ema"),
+)
+_TOLD = 5  # of the settings that differ
 
 
 class Changed(UserWarning):
@@ -61,10 +67,16 @@ def check_same_run(saved: Info, mine: Info, path: Path) -> None:
     different += _differences(saved["config"], {"ema": config["ema"]})
     different += _differences(old_data, kind, "data")
     if different:
-        name, old, new = different[0]
+        theirs, ours = _deciding(config | saved["config"]), _deciding(config)
+        absent = dict.fromkeys(theirs | ours, "left out")
+        typed = _differences(absent | theirs, absent | ours)  # none if other files lie in a folder
+        told = [f"{name} = {old} (now {new})" for name, old, new in typed or different]
+        more = f" and {len(told) - _TOLD} more" if len(told) > _TOLD else ""
         raise CheckpointError(
-            f"{path} was trained with {name} = {old}, this run has {new}: resume with the old "
-            "setting, or start anew in another folder"
+            f"the run in {path.parent} was begun with {', '.join(told[:_TOLD])}{more}, which "
+            "cannot be changed in the middle of it: repeat the line that began it with --resume "
+            f"added ({path.with_name('config.json')} has its settings), or start anew in another "
+            "folder"
         )
     changed = _differences(saved["config"], {k: v for k, v in config.items() if k not in FREE})
     told = [f"{name} = {new} (was {old})" for name, old, new in changed]
@@ -74,6 +86,14 @@ def check_same_run(saved: Info, mine: Info, path: Path) -> None:
         told.append("other images or classes")
     if told:
         warnings.warn(f"the run in {path.parent} goes on with {', '.join(told)}", Changed, 5)
+
+
+def _deciding(config: Info) -> Info:
+    """The settings that decide, those of `network_options` one by one."""
+    found = {name: config[name] for name in DECIDING}
+    options = found.pop("network_options")
+    each = options.items() if isinstance(options, dict) else ()
+    return found | {f"network_options: {name}": value for name, value in each}
 
 
 def _differences(old: Any, new: Any, name: str = "") -> list[tuple[str, Any, Any]]:

@@ -252,10 +252,10 @@ class Trainer:
 
         # Refuse the state of another network, or of another process of noising and learning.
         net = part("net/")
+        check_same_run(info, self.about, path)
         checkpoint.check_architecture(self.net, net, path)
         checkpoint.check_moments(self.net, tensors, path)
         checkpoint.check_tensor(tensors, "skipped", self.meter.skipped.shape, path)
-        check_same_run(info, self.about, path)
 
         # The weights and their averages.
         for name, value in self.net.state_dict().items():
