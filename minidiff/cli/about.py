@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from minidiff.cli.console import put
+from minidiff.cli.labels import names_in
 from minidiff.engine.checkpoint import SHIPPED, available, load_pretrained, read_info
 
-SAID = ("predict", "variance", "clip", "sigma_data", "schedule", "network", "step")
+SAID = ("classes", "predict", "variance", "clip", "sigma_data", "schedule", "network", "step")
 TOLD = ("config", "card")  # of a file that is not ours; a shipped one has a card to read
 
 
@@ -24,16 +25,19 @@ def info(args: Namespace) -> None:
         put(f"shipped weights: {', '.join(available()) or 'none'}")
         return
     about = read_info(args.source)
-    count = sum(p.numel() for p in load_pretrained(args.source).net.parameters())
+    model = load_pretrained(args.source)
+    count = sum(p.numel() for p in model.net.parameters())
+    names = [list(c) if isinstance(c, tuple) else c for c in names_in(about, model)]
     shipped = args.source in available()
     if shipped:
         for line in card(args.source).splitlines():
             put(line)
         put("")
     put(f"parameters: {count:,}")
+    said = {**about, "classes": names}
     for name in SAID if shipped else (*SAID, *TOLD):
-        if name in about:
-            for line in readable(name, about[name]):
+        if name in said and (names or name != "classes"):
+            for line in readable(name, said[name]):
                 put(line)
 
 

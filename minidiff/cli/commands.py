@@ -19,6 +19,7 @@ from minidiff.cli.again import again, failing_less_than, in_vain, kept, others
 from minidiff.cli.console import main_process, put
 from minidiff.cli.dataset import data_set
 from minidiff.cli.judge import NEAREST, Judge, judge_for
+from minidiff.cli.labels import names_in, numbers
 from minidiff.cli.outputs import ANIMATIONS, Output, check_target, kind_of, report
 from minidiff.cli.progress import counted, enough_memory
 from minidiff.data.download import DownloadError
@@ -79,16 +80,17 @@ def sample(args: Namespace) -> None:
         raise ValueError(f"--scale enlarges a picture of all, a .png: leave it out for {args.out}")
     at_once = (args.n, "--n") if kind in ANIMATIONS else (args.batch, "--batch")
     with _model(args) as (model, world), enough_memory(*at_once), noted():
+        how = _how(args, model)
         if kind in ANIMATIONS:
             if world.main:
-                _animate(args, model, world)
+                _animate(args, model, how, world)
             return
         out = None
         if world.main:
             out = Output(args.out, args.n, _shape(model), args.scale, args.first)
         with out or contextlib.nullcontext():
             try:
-                for x in _drawn(args, model, world):
+                for x in _drawn(args, model, how, world):
                     if out:
                         out.add(to_uint8(x))
             except (Stopped, Exception) as error:
@@ -104,11 +106,12 @@ def sample(args: Namespace) -> None:
 def evaluate(args: Namespace) -> None:
     """Measure samples against a data set, or against the mean and covariance in a .npz."""
     with _model(args) as (model, world), enough_memory(args.batch):
-        # It refuses before the first sample is drawn.
+        # They refuse before the first sample is drawn.
+        how = _how(args, model)
         judge = judge_for(args, _shape(model), world) if world.main else None
         with noted():  # what is drawn is measured
             try:
-                for x in _drawn(args, model, world):
+                for x in _drawn(args, model, how, world):
                     if judge:
                         judge.take(to_uint8(x))
             except (Stopped, Exception) as error:
@@ -198,7 +201,10 @@ def export(args: Namespace) -> None:
     run = {"step": about["step"], "config": about["config"]} if "step" in about else {}
     card = {**about.get("card", {}), **run, **given}
     model = load_pretrained(args.source)
-    save_weights(args.out, model, quantize=args.quantize, half=args.half, card=card)
+    classes = names_in(about, model)
+    save_weights(
+        args.out, model, quantize=args.quantize, half=args.half, card=card, classes=classes
+    )
     put(f"{args.out.stat().st_size / 2**20:.2f} MiB in {args.out}")
 
 
@@ -218,9 +224,10 @@ def _model(args: Namespace) -> Iterator[tuple[Denoiser, World]]:
             raise
 
 
-def _how(args: Namespace) -> Sampling:
-    names = ("steps", "spacing", "sampler", "eta", "labels", "guidance", "seed")
-    return Sampling(**{name: getattr(args, name) for name in names})
+def _how(args: Namespace, model: Denoiser) -> Sampling:
+    names = ("steps", "spacing", "sampler", "eta", "guidance", "seed")
+    labels = args.labels and numbers(args.labels, args.source, read_info(args.source), model)
+    return Sampling(**{name: getattr(args, name) for name in names}, labels=labels)
 
 
 def _autocast(args: Namespace, world: World) -> torch.autocast:
@@ -228,9 +235,8 @@ def _autocast(args: Namespace, world: World) -> torch.autocast:
     return torch.autocast(world.device.type, dtype, enabled=dtype is not None)
 
 
-def _drawn(args: Namespace, model: Denoiser, world: World) -> Iterator[Tensor]:
+def _drawn(args: Namespace, model: Denoiser, how: Sampling, world: World) -> Iterator[Tensor]:
     """The images, some at a time, as they are ready."""
-    how = _how(args)
     rounds = math.ceil(args.n / (args.batch * world.size))
     images = draw(model, _shape(model), args.n, how, world, args.batch, args.first)
     with counted(model, args.n, world, "drawing", rounds * how.calls(model)) as done:
@@ -243,9 +249,9 @@ def _drawn(args: Namespace, model: Denoiser, world: World) -> Iterator[Tensor]:
             done(len(x))  # now it is kept
 
 
-def _frames(args: Namespace, model: Denoiser, world: World) -> Iterator[Tensor]:
+def _frames(args: Namespace, model: Denoiser, how: Sampling, world: World) -> Iterator[Tensor]:
     """About sixty of the sampler's states, the noise and the last one among them."""
-    how, which = _how(args), range(args.first, args.first + args.n)
+    which = range(args.first, args.first + args.n)
     x_T, noise = how.start(_shape(model), which, world.device)
     yield x_T
     every = max(1, args.steps // 60)
@@ -256,10 +262,10 @@ def _frames(args: Namespace, model: Denoiser, world: World) -> Iterator[Tensor]:
                 yield step.x
 
 
-def _animate(args: Namespace, model: Denoiser, world: World) -> None:
+def _animate(args: Namespace, model: Denoiser, how: Sampling, world: World) -> None:
     check_target(args.out)
     try:
-        save_animation(_frames(args, model, world), args.out)
+        save_animation(_frames(args, model, how, world), args.out)
     except (Stopped, Exception) as error:
         in_vain(error, args)
         raise

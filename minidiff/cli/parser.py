@@ -248,7 +248,14 @@ def _sampling(p: argparse.ArgumentParser, n: int) -> None:
     p.add_argument(
         "--eta", type=float, default=0.0, help="0, the default: deterministic DDIM; 1: DDPM"
     )
-    p.add_argument("--labels", type=int, nargs="+", help="classes to draw, for conditional models")
+    p.add_argument(
+        "--labels",
+        nargs="+",
+        metavar="CLASS",
+        help="names or numbers of the classes to draw, in turn, for conditional models (`info` "
+        "lists them; the number behind the last means none); of several labels an image, all for "
+        "the first image, then all for the second, …",
+    )
     p.add_argument("--guidance", type=float, default=0.0, help="w of classifier-free guidance")
     p.add_argument("--seed", type=_seed, default=0, help="another one draws other images")
     _first(p)

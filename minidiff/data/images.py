@@ -68,7 +68,7 @@ class Images:
                 "images must be a uint8 tensor of shape (N, C, H, W) with N, C, H, W of at least "
                 f"1, got {told(x)} (to_uint8 turns floats in -1..1 into that)"
             )
-        object.__setattr__(self, "classes", _names(self.classes))
+        object.__setattr__(self, "classes", read_classes(self.classes))
         found = count_classes(self.classes)
         several = isinstance(found, tuple)
         counts = found if isinstance(found, tuple) else (found,)
@@ -148,7 +148,7 @@ def count_classes(classes: Classes) -> int | tuple[int, ...]:
     return counts or len(classes)
 
 
-def _names(classes: object) -> Classes:
+def read_classes(classes: object) -> Classes:
     """A tuple of names, or of tuples of names, refused if it is neither."""
 
     def names(value: object) -> bool:

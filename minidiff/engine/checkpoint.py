@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from minidiff.checks_networks import check_dtype
+from minidiff.data.images import Classes, count_classes, read_classes
 from minidiff.denoiser import Denoiser
 from minidiff.engine.distributed import shell, usable
 from minidiff.engine.int8 import pack, unpack
 from minidiff.engine.match import check_architecture as check_architecture
-from minidiff.engine.match import check_function, tell_schedule
+from minidiff.engine.match import check_function, tell_schedule, with_variance
 from minidiff.engine.match import check_moments as check_moments
 from minidiff.engine.match import check_tensor as check_tensor
 from minidiff.engine.match import part as part
@@ -45,12 +46,14 @@ def save_weights(
     quantize: str | None = None,
     half: Sequence[str] = (),
     card: Mapping[str, Any] | None = None,
+    classes: Classes = (),
 ) -> None:
     """Save the network of `model` and all that `load_pretrained` needs to build it again.
 
     `quantize="int8"` is a quarter of the size, for shipping (see `minidiff.int8.pack`, also for
     `half`). `card` is the model card: a dictionary that says what the weights were trained on, by
-    which command, and how good they are.
+    which command, and how good they are. `classes` are their names, as `Images` has them, if the
+    network takes labels: `python -m minidiff sample --labels` then takes names, too.
 
     >>> import tempfile
     >>> model = load_pretrained("digits")
@@ -63,9 +66,12 @@ def save_weights(
         raise ValueError(f'quantize must be None or "int8", got {quantize!r}')
     if half and not quantize:
         raise ValueError('half names the exceptions to quantize="int8": give both or neither')
+    if classes and (n := count_classes(read_classes(classes))) != model.num_classes:
+        raise ValueError(f"classes are {n} names, but the network has {model.num_classes} classes")
     tensors = unwrapped(model.network.state_dict(), ("_orig_mod",))
     tensors = pack(tensors, half) if quantize else tensors
-    write(path, tensors, {**describe(model), "quantize": quantize, "card": dict(card or {})})
+    info = {**describe(model), "quantize": quantize, "card": dict(card or {})}
+    write(path, tensors, {**info, "classes": classes})
 
 
 def load_weights(name_or_path: str | Path, model: Denoiser) -> Info:
@@ -97,7 +103,7 @@ def load_weights(name_or_path: str | Path, model: Denoiser) -> Info:
     tensors = unpack(network_tensors(tensors, info))
     widened = model.learns_variance and info.get("variance") in ("small", "large")
     if widened:
-        tensors = _with_variance(tensors, net)
+        tensors = with_variance(tensors, net)
     check_architecture(net, tensors, path)
     if info.get("network") and hasattr(net, "config"):
         check_function(_config(info, path), net.config, path, widened)
@@ -268,15 +274,6 @@ def _config(info: Info, path: str | Path) -> Config:
 
 def _load_into(net: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     net.load_state_dict({k: tensors[k.replace("_orig_mod.", "")] for k in net.state_dict()})
-
-
-def _with_variance(tensors: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
-    """Zeros for the second half of the output channels, wherever `net` has twice as many."""
-    own = unwrapped(net.state_dict(), ("_orig_mod",))
-    double = [k for k, w in tensors.items() if k in own and len(own[k]) == 2 * len(w)]
-    return {
-        k: torch.cat([w, torch.zeros_like(w)]) if k in double else w for k, w in tensors.items()
-    }
 
 
 def _find(name_or_path: str | Path) -> Path | None:

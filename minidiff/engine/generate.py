@@ -21,6 +21,7 @@ from minidiff.spacing import Spacing, tau
 
 Sampler = Literal["ddim", "ancestral", Solver]
 SAMPLERS: tuple[str, ...] = get_args(Sampler)
+_NO_CLASSES = "this model knows no classes: leave labels and guidance out"
 _CALLS = {"heun": 2, "rk4": 4}  # of the network in one step; of the others one
 
 
@@ -68,7 +69,7 @@ class Sampling:
             labels = in_turn(which, classes, self.labels, model.null_label is not None)
             model = guide(model, labels.to(x_T.device), self.guidance)
         elif self.labels is not None or self.guidance:
-            raise ValueError("this model knows no classes: leave labels and guidance out")
+            raise ValueError(_NO_CLASSES)
         if self.sampler == "ddim":
             return ddim(model, x_T, times, self.eta, generator=noise)
         if self.sampler == "ancestral":
@@ -91,17 +92,30 @@ def in_turn(
     number = torch.tensor(which).view(-1, *(1,) * counts.ndim)
     if not wanted:
         return number % counts
-    if len(wanted) % counts.numel():
-        raise ValueError(
-            f"this network has {counts.numel()} labels for each image: labels must be as many "
-            f"numbers, or twice as many for two images in turn, …; got {len(wanted)}"
-        )
+    per_image(wanted, classes)
     rows = torch.tensor(wanted).view(-1, *counts.shape)
     if bool(((rows < 0) | (rows >= counts + null)).any()):
         none = ", or {} for none" if null else ""
         fits = ", ".join(f"0..{k - 1}{none.format(k)}" for k in counts.view(-1).tolist())
         raise ValueError(f"labels must be in {fits}; got {list(wanted)}")
     return rows[number.flatten() % len(rows)]
+
+
+def per_image(wanted: Sequence[object], classes: Classes) -> int:
+    """How many labels an image has; ValueError unless those wanted are of whole images.
+
+    >>> per_image([1, 0, 2, 2], (2, 3))
+    2
+    """
+    if not classes:
+        raise ValueError(_NO_CLASSES)
+    k = len(classes) if isinstance(classes, tuple) else 1
+    if len(wanted) % k:
+        raise ValueError(
+            f"this network has {k} labels for each image: labels must be as many, or twice as "
+            f"many for two images in turn, …; got {len(wanted)}"
+        )
+    return k
 
 
 def in_rounds(

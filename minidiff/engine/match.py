@@ -60,6 +60,15 @@ def check_function(saved: Config, mine: Config, path: str | Path, widened: bool)
         raise CheckpointError(f"{path} was made for another architecture: {'; '.join(wrong)}")
 
 
+def with_variance(tensors: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
+    """Zeros for the second half of the output channels, wherever `net` has twice as many."""
+    own = unwrapped(net.state_dict(), ("_orig_mod",))
+    double = [k for k, w in tensors.items() if k in own and len(own[k]) == 2 * len(w)]
+    return {
+        k: torch.cat([w, torch.zeros_like(w)]) if k in double else w for k, w in tensors.items()
+    }
+
+
 def check_tensor(
     tensors: Mapping[str, Tensor], name: str, shape: Sequence[int], path: str | Path
 ) -> None:
