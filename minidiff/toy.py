@@ -58,13 +58,13 @@ class GaussianMixture:
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x) in nats, (B,)."""
-        return cast(torch.logsumexp(self._log_joint(x), 1), x)
+        return cast(torch.logsumexp(self._log_joint(self._away(x)), 1), x)
 
     def score(self, x: Tensor) -> Tensor:
         """grad_x log p(x), (B, …)."""
-        r = self._log_joint(x).softmax(1)  # (B, K)
-        pull = (self.means - x.double().flatten(1)[:, None]) / self.var[:, None]
-        return cast((r[..., None] * pull).sum(1).reshape(x.shape), x)
+        away = self._away(x)
+        r = self._log_joint(away).softmax(1)  # (B, K)
+        return cast(-_average(r / self.var, away).reshape(x.shape), x)
 
     def noised(self, schedule: Schedule, t: float) -> GaussianMixture:
         """q(x_t), again a mixture: means sqrt(alpha_bar) m, variances alpha_bar v + 1 - alpha_bar.
@@ -80,8 +80,8 @@ class GaussianMixture:
     def posterior_mean(self, schedule: Schedule, xt: Tensor, t: int | Tensor) -> Tensor:
         """E[x_0 | x_t], the best x0 a network can predict; (B, …)."""
         a = schedule.at(t, xt).reshape(-1, 1)
-        r, means, _ = self._bayes(a, xt)
-        return cast((r[..., None] * means).sum(1).reshape(xt.shape), xt)
+        r, gain, away, _ = self._bayes(a, xt)
+        return cast((r @ self.means + _average(r * gain, away)).reshape(xt.shape), xt)
 
     def eps(self, schedule: Schedule, xt: Tensor, t: int | Tensor) -> Tensor:
         """E[eps | x_t] = -sqrt(1 - alpha_bar_t) grad log q(x_t): the minimizer of L_simple."""
@@ -109,8 +109,9 @@ class GaussianMixture:
         qs = self.noised(schedule, s) if s else self
         # From x_s the noising to x_t is a schedule step of its own, with a = alpha_bar ratio.
         a = (schedule.at(t, xt) / schedule.at(s, xt)).reshape(1, 1)
-        r, means, var = qs._bayes(a, xt)
-        return GaussianMixture(means[0].reshape(-1, *self.shape), var[0].sqrt(), r[0] + 1e-300)
+        r, gain, away, var = qs._bayes(a, xt)
+        means = (qs.means + gain[0, :, None] * away[0]).reshape(-1, *self.shape)
+        return GaussianMixture(means, var[0].sqrt(), r[0] + 1e-300)
 
     def given(self, x0: Tensor, mask: Tensor) -> GaussianMixture:
         """p(rest | known) of one x0 (1, …), known where mask is True: a mixture (K, D) of the rest.
@@ -127,7 +128,7 @@ class GaussianMixture:
             raise ValueError(f"given takes one x0 of shape (1, …), got {tuple(x0.shape)}")
         known = mask.expand(self.shape).flatten()
         part = GaussianMixture(self.means[:, known], self.var.sqrt(), self.weights)
-        weights = part._log_joint(x0.flatten(1)[:, known]).softmax(1)[0]
+        weights = part._log_joint(part._away(x0.flatten(1)[:, known])).softmax(1)[0]
         return GaussianMixture(self.means[:, ~known], self.var.sqrt(), weights + 1e-300)
 
     def flow(self, schedule: Schedule, xt: Tensor, t: float, s: float) -> Tensor:
@@ -155,22 +156,26 @@ class GaussianMixture:
 
     # ------------------------------------------------------------------ inside
 
-    def _log_joint(self, x: Tensor) -> Tensor:
+    # Made once and read twice: with a thousand digits as means (B, K, D) is all that takes time.
+
+    def _away(self, x: Tensor) -> Tensor:
+        """x - m_k, (B, K, D)."""
+        return x.double().flatten(1)[:, None] - self.means
+
+    def _log_joint(self, away: Tensor) -> Tensor:
         """log w_k N(x; m_k, v_k I), (B, K)."""
         d = self.means.shape[1]
-        gap = ((x.double().flatten(1)[:, None] - self.means) ** 2).sum(-1)
-        return self.weights.log() - 0.5 * (gap / self.var + d * (2 * math.pi * self.var).log())
+        return self.weights.log() - 0.5 * (
+            _squares(away) / self.var + d * (2 * math.pi * self.var).log()
+        )
 
-    def _bayes(self, a: Tensor, xt: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Responsibilities (B, K), means (B, K, D), variances (B, K) of p(x | x_t), where
-        x_t = sqrt(a) x + sqrt(1 - a) eps; a: (B or 1, 1)."""
-        x, d = xt.double().flatten(1)[:, None], self.means.shape[1]
+    def _bayes(self, a: Tensor, xt: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of p(x | x_t), where x_t = sqrt(a) x + sqrt(1 - a) eps: responsibilities r (B, K), means
+        m + gain away with gain (B, K) and away (B, K, D), variances (B, K); a: (B or 1, 1)."""
+        away, d = self._away(xt.double().flatten(1) / a.sqrt()), self.means.shape[1]
         total = a * self.var + 1 - a  # (B, K)
-        gap = ((x - a.sqrt()[..., None] * self.means) ** 2).sum(-1)
-        r = (self.weights.log() - 0.5 * (gap / total + d * total.log())).softmax(1)
-        gain = (a.sqrt() * self.var / total)[..., None]
-        means = self.means + gain * (x - a.sqrt()[..., None] * self.means)
-        return r, means, self.var * (1 - a) / total
+        r = self.weights.log() - 0.5 * (a * _squares(away) / total + d * total.log())
+        return r.softmax(1), a * self.var / total, away, self.var * (1 - a) / total
 
     def _log_odds(self, x: Tensor) -> Tensor:
         """log F(x) - log(1 - F(x)) of a 1-D mixture: monotone, exact in both tails; (B, 1)."""
@@ -275,6 +280,14 @@ def silhouette(n: int, image: Tensor, generator: torch.Generator | None = None) 
     x = (i % w + u[:, 0]) / w * 2 - 1
     y = 1 - (torch.div(i, w, rounding_mode="floor") + u[:, 1]) / h * 2
     return torch.stack([x, y], 1).float()
+
+
+def _squares(away: Tensor) -> Tensor:
+    return torch.einsum("bkd,bkd->bk", away, away)
+
+
+def _average(weights: Tensor, away: Tensor) -> Tensor:
+    return torch.einsum("bk,bkd->bd", weights, away)
 
 
 def _finish(x: Tensor, noise: float, generator: Any) -> Tensor:

@@ -162,7 +162,7 @@ def weights_given(means, weights, v, x, mask):  # densities, a loop
 def weights_given(means, weights, v, x, mask):  # by the library
     std = torch.full((len(means),), v**0.5)
     part = md.toy.GaussianMixture(means[:, mask], std, weights)
-    return part._log_joint(x[mask][None]).softmax(1)[0]
+    return part._log_joint(part._away(x[mask][None])).softmax(1)[0]
 """,
     ],
     "ex-25-put": [
