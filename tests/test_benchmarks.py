@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cards
 import chapters
 import measured
 import pytest
@@ -94,19 +95,21 @@ def test_every_result_says_how_it_is_made_and_can_be_made_so(name: str) -> None:
         assert not further or script.__name__ == "equal_time"  # whose others are settings
 
 
-def test_the_page_of_results_is_up_to_date() -> None:
-    command = [sys.executable, "tools/measured.py", "--check"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout
+def test_the_page_of_results_is_up_to_date(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["measured.py", "--check"])
+    assert measured.main() == 0, capsys.readouterr().out
     known = set(md.results())
     for _, stem, _ in chapters.chapters():
         assert set(re.findall(r"""md\.results\(["'](\w+)""", measured.code(stem))) <= known
 
 
-def test_model_cards_say_what_was_measured() -> None:
-    command = [sys.executable, "tools/cards.py", "--check"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout + run.stderr
+def test_model_cards_say_what_was_measured(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["cards.py", "--check"])
+    assert cards.main() == 0, capsys.readouterr().out
     page = (ROOT / "book" / "networks.md").read_text(encoding="utf-8")
     for name in available():
         assert f"weights/{name}.md" in page
