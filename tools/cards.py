@@ -10,6 +10,7 @@ networks holds them all. A row that was measured with other weights than those t
 from __future__ import annotations
 
 import sys
+from functools import cache
 from typing import Any
 
 from chapters import ROOT, between, settle
@@ -35,6 +36,7 @@ def rows(result: str, name: str, **wanted: Any) -> list[dict[str, Any]]:
     return kept
 
 
+@cache  # each row of a result is asked for it
 def digest(name: str) -> str:
     return weights_digest(WEIGHTS / f"{name}.safetensors")
 
