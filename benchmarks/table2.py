@@ -84,7 +84,7 @@ def main() -> None:
     """One row after the other."""
     args = parser().parse_args()
     if args.smoke:
-        args.T, args.steps, args.n, args.batch, args.n_nll = 50, 2, 100, 100, 4
+        args.T, args.steps, args.n, args.batch, args.n_nll = 25, 2, 100, 100, 4
     setup = Setup.of(args)
     same = {"T": args.T, "steps": args.steps, "batch": args.train_batch, "seed": setup.seed}
     same |= {"sample_every": 0, "validate_every": 0} | (CIFAR10 if args.data == "cifar10" else {})
