@@ -171,11 +171,13 @@ class GaussianMixture:
 
     def _bayes(self, a: Tensor, xt: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Of p(x | x_t), where x_t = sqrt(a) x + sqrt(1 - a) eps: responsibilities r (B, K), means
-        m + gain away with gain (B, K) and away (B, K, D), variances (B, K); a: (B or 1, 1)."""
-        away, d = self._away(xt.double().flatten(1) / a.sqrt()), self.means.shape[1]
+        m + gain away with gain (B, K), away (B, K, D), variances (B, K); a: (B or 1, 1), 0 too."""
+        root, d = a.sqrt(), self.means.shape[1]
+        x = xt.double().flatten(1)[:, None]
+        away = torch.addcmul(x, self.means, root[..., None], value=-1)  # x - sqrt(a) m
         total = a * self.var + 1 - a  # (B, K)
-        r = self.weights.log() - 0.5 * (a * _squares(away) / total + d * total.log())
-        return r.softmax(1), a * self.var / total, away, self.var * (1 - a) / total
+        r = self.weights.log() - 0.5 * (_squares(away) / total + d * total.log())
+        return r.softmax(1), root * self.var / total, away, self.var * (1 - a) / total
 
     def _log_odds(self, x: Tensor) -> Tensor:
         """log F(x) - log(1 - F(x)) of a 1-D mixture: monotone, exact in both tails; (B, 1)."""
