@@ -21,6 +21,7 @@ try:
 except ImportError as error:
     raise ImportError("minidiff needs PyTorch: pip install torch") from error
 
+from minidiff.adaptive import solve_adaptive
 from minidiff.bound import Elbo, bits_per_dim, decoder_nll, elbo, prior_kl, vlb_term
 from minidiff.denoiser import Denoiser, Prediction
 from minidiff.discrete import Letters
@@ -34,7 +35,7 @@ from minidiff.likelihood import Likelihood, dequantize, log_likelihood
 from minidiff.losses import loss_gamma, loss_hybrid, loss_score, loss_simple, loss_vlb
 from minidiff.measured import results
 from minidiff.objective import gamma, j_term
-from minidiff.ode import Churn, decode, encode, predict_at, solve, solve_adaptive, velocity
+from minidiff.ode import Churn, decode, encode, predict_at, solve, velocity
 from minidiff.parameterize import convert, from_x0, to_x0_eps
 from minidiff.process import (
     Gaussian,

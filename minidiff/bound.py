@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minidiff.checks import admit, check_whole
+from minidiff.checks import admit
+from minidiff.checks_networks import check_model, check_schedule
+from minidiff.checks_times import check_whole
 from minidiff.denoiser import Denoiser, Prediction
 from minidiff.process import Gaussian, diffuse, marginal, posterior, randn
 from minidiff.schedule import Index, Schedule
@@ -77,7 +79,8 @@ def vlb_term(
     >>> vlb_term(model, torch.zeros(2, 3), torch.zeros(2, 3), 5).tolist()
     [0.0, 0.0]
     """
-    admit({"t": t}, 1, model.schedule.T, xt=xt)
+    check_model(model)
+    admit({"t": t}, 1, model.schedule, x0=x0, xt=xt)
     check_whole(t)
     p = model(xt, t) if prediction is None else prediction
     if not isinstance(t, Tensor):
@@ -99,6 +102,7 @@ def prior_kl(schedule: Schedule, x0: Tensor) -> Tensor:
     >>> round(float(prior_kl(Schedule.linear(1000), torch.ones(1, 1))), 6)
     2e-05
     """
+    check_schedule(schedule)
     admit(x0=x0)
     q = marginal(schedule, x0.double(), schedule.T)
     return q.kl(Gaussian(torch.zeros_like(q.mean), torch.ones_like(q.var)))
@@ -157,6 +161,8 @@ def elbo(
     >>> elbo(model, torch.zeros(2, 3)).terms.shape
     torch.Size([51, 2])
     """
+    check_model(model)
+    admit(x0=x0)
     schedule = model.schedule
     terms = torch.empty(schedule.T + 1, len(x0), dtype=torch.float64, device=x0.device)
     terms[0] = prior_kl(schedule, x0)

@@ -5,14 +5,14 @@ Only numbers that lie on the CPU anyway are looked at: a check must never wait f
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence, Sized
-from itertools import pairwise
+from collections.abc import Mapping, Sequence, Sized
 from typing import SupportsFloat, SupportsIndex
 
 import torch
 from torch import Tensor
 
+from minidiff.checks_kinds import check_tensor
+from minidiff.checks_networks import check_schedule
 from minidiff.schedule import Index, Schedule
 from minidiff.variances import beta_tilde_of
 
@@ -30,28 +30,32 @@ def level(schedule: Schedule, t: Index, *, low: int = 0, **states: Tensor) -> Te
     >>> float(level(Schedule.from_betas([0.1, 0.5]), 2, x0=torch.zeros(3, 4)))
     0.45
     """
-    return schedule.at(t, admit({"t": t}, low, schedule.T, **states))
+    return schedule.at(t, admit({"t": t}, low, schedule, **states))
 
 
 def levels(
     schedule: Schedule, t: Index, s: Index, *, low: int = 0, **states: Tensor
 ) -> tuple[Tensor, Tensor]:
     """(alpha_bar_t, alpha_bar_s) for s < t, as `level` does."""
-    x = admit({"t": t, "s": s}, low, schedule.T, **states)
+    x = admit({"t": t, "s": s}, low, schedule, **states)
     return schedule.at(t, x), schedule.at(s, x)
 
 
 def admit(
-    times: Mapping[str, Index] | None = None, low: int = 0, high: int = 0, /, **states: Tensor
+    times: Mapping[str, Index] | None = None,
+    low: int = 0,
+    schedule: Schedule | None = None,
+    /,
+    **states: Tensor,
 ) -> Tensor:
     """The first state, when all are floating (B, …) tensors of one shape on one device, every time
-    is in low..high and one number or one for each sample, and s < t if both are given. Between the
-    data, t = 0, and the first noise level, t = 1, there is no time.
+    is in low..T of the schedule and one number or one for each sample, and s < t if both are given.
+    Between the data, t = 0, and the first noise level, t = 1, there is no time.
     """
+    high = check_schedule(schedule).T if times else 0
+    check_tensor(**states)
     first = next(iter(states.values()))
     for name, x in states.items():
-        if not isinstance(x, Tensor):
-            raise ValueError(f"{name} must be a tensor, got {type(x).__name__}: torch.as_tensor")
         if not x.is_floating_point():
             raise ValueError(
                 f"{name} must be a floating tensor, got {x.dtype}; scale uint8 images to [-1, 1] "
@@ -101,6 +105,7 @@ def admit(
 
 def check_step(schedule: Schedule, t: float, s: float, eta: float = 0.0) -> None:
     """0 <= s < t <= T, and a share of the noise eta >= 0."""
+    check_schedule(schedule)
     if not eta >= 0:
         raise ValueError(f"eta must be >= 0 (0 is DDIM, 1 is DDPM), got {eta}")
     if not 0 <= s < t:
@@ -109,14 +114,6 @@ def check_step(schedule: Schedule, t: float, s: float, eta: float = 0.0) -> None
         raise ValueError(f"t must be in 1..{schedule.T}, got {t}")
     if 0 < s < 1:
         raise ValueError(f"s must be 0 or in 1..{schedule.T}, got {s}{_NO_TIME}")
-
-
-def check_whole(t: Index) -> None:
-    """A step of the chain: the bound has a term, and a table a weight, for each whole t alone."""
-    if isinstance(t, float) or (isinstance(t, Tensor) and t.is_floating_point()):
-        raise ValueError(
-            f"t must be whole: a table has one weight, the bound one term for each step; got {t}"
-        )
 
 
 def _not_below(s: Index, t: Index) -> ValueError:
@@ -164,6 +161,8 @@ def _too_large(var: float, most: float) -> ValueError:
 
 def bound_variances(schedule: Schedule, sigma: Tensor) -> Tensor:
     """sigma_t^2 for t = 1..T, float64: positive, and at most 1 - alpha_bar_{t-1} for t >= 2."""
+    check_schedule(schedule)
+    check_tensor(sigma=sigma)
     if sigma.shape != schedule.alpha_bar.shape:
         raise ValueError(
             f"sigma must hold T + 1 = {schedule.T + 1} numbers, indexed by t, "
@@ -175,52 +174,6 @@ def bound_variances(schedule: Schedule, sigma: Tensor) -> Tensor:
     if bool((var[1:] > 1 - schedule.alpha_bar[1:-1] + 1e-12).any()):
         raise ValueError("sigma_t^2 must be at most 1 - alpha_bar_{t-1} for t >= 2")
     return var
-
-
-def check_tau(steps: Iterable[float] | int, T: int, end: float = 0) -> list[float]:
-    """The steps, refused unless they fall strictly to `end` and stay within T; whole: int."""
-    if not isinstance(steps, Iterable):  # their number: what tau(T, S) would give
-        S, _, end = grid_ends(T, steps, "linear", None, end)
-        steps = [int(end) + (T - int(end)) * i // S for i in range(S, -1, -1)]
-    try:
-        times = [float(t) for t in steps]
-    except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"tau must be a list of numbers, or their number, got {steps!r}") from None
-    falls = all(a > b for a, b in pairwise(times))
-    exist = all(t == 0 or 1 <= t <= T for t in times)
-    if len(times) < 2 or not falls or not exist or times[-1] != end:
-        few = [f"{t:g}" for t in times]
-        shown = ", ".join(few if len(few) < 12 else [*few[:2], "…", few[-1]])
-        stop = f", or end={few[-1]} to stop there" if falls and times[-1:] >= [1.0] else ""
-        raise ValueError(
-            f"tau must fall strictly from at most {T} to {end:g}{'' if end else ' (the data)'}, "
-            f"without a t between 0 and 1; got [{shown}]; use tau({T}, S=<number of steps>){stop}"
-        )
-    return [int(t) if t.is_integer() else t for t in times]
-
-
-def grid_ends(
-    T: int | Schedule, S: int | None, spacing: str, start: float | None, end: float
-) -> tuple[int, float, float]:
-    """(S, start, end), refused where there is no such grid; whole numbers become int."""
-    n = T.T if isinstance(T, Schedule) else T
-    if not isinstance(n, SupportsIndex) or n < 2:
-        raise ValueError(f"T must be a whole number of at least 2 steps, or a Schedule; got {T!r}")
-    if spacing in ("logsnr", "karras") and not isinstance(T, Schedule):
-        raise ValueError(f"spacing={spacing!r} needs the schedule: tau(schedule, S=…)")
-    if spacing == "leading" and start is not None:
-        raise ValueError("spacing='leading' starts below start, as it does below T; take another")
-    start, end = check_tau([n if start is None else start, end], int(n), end)
-    if spacing != "karras" and not (isinstance(start, int) and isinstance(end, int)):
-        raise ValueError(
-            f"spacing={spacing!r} visits whole t, from a whole start to a whole end; got {start} "
-            f"and {end}; spacing='karras' takes any"
-        )
-    S = math.ceil(start - end) if S is None else S
-    most = math.inf if spacing == "karras" and start > max(end, 1) else math.floor(start - end)
-    if not isinstance(S, SupportsIndex) or not 1 <= S <= most:
-        raise ValueError(f"S must be a whole number of steps in 1..{most}, got {S!r}")
-    return int(S), start, end
 
 
 # ------------------------------------------------------------------------ choices and numbers
@@ -284,6 +237,7 @@ def check_single(x0: Tensor) -> None:
 
 def check_uint8(images: Tensor) -> None:
     """Stored images are bytes."""
+    check_tensor(images=images)
     if images.dtype != torch.uint8:
         raise ValueError(f"dequantize takes uint8 images (0..255), got {images.dtype}")
 

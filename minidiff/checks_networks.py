@@ -10,27 +10,64 @@ import math
 import torch
 from torch import Tensor, nn
 
+from minidiff.checks_kinds import kind
 from minidiff.schedule import Schedule
 
 
 def check_model(model: object) -> None:
-    """A sampler needs the schedule with the network."""
-    if not isinstance(getattr(model, "schedule", None), Schedule):
-        what = model.__name__ if isinstance(model, type) else f"a {type(model).__name__}"
+    """Whoever asks a network needs its schedule with it, and its conventions."""
+    if not is_model(model):
         raise ValueError(
             "model must be a Denoiser, a network with its schedule, as of Denoiser(net, schedule) "
-            f"or load_pretrained(name); got {what}"
+            f"or load_pretrained(name); got {kind(model)}"
         )
+
+
+def is_model(thing: object) -> bool:
+    """Whether it is a Denoiser, or one that torch.compile stands before."""
+    return hasattr(thing, "ask") and isinstance(getattr(thing, "schedule", None), Schedule)
+
+
+def check_schedule(schedule: object) -> Schedule:
+    """The process of noising by itself, without a network."""
+    if not isinstance(schedule, Schedule):
+        raise ValueError(
+            "schedule must be a Schedule, such as Schedule.linear(1000) or a model's own, "
+            f"model.schedule; got {kind(schedule)}"
+        )
+    return schedule
 
 
 def check_parts(net: object, schedule: object) -> None:
     """What a Denoiser is made of; without a network it still knows its process."""
-    if not isinstance(schedule, Schedule) or not (net is None or callable(net)):
-        kinds = f"({type(net).__name__}, {type(schedule).__name__})"
+    if is_model(net):
+        raise ValueError("net is a Denoiser already: take it as it is, or its network, model.net")
+    named = isinstance(net, type) or not (net is None or callable(net))
+    if named or not isinstance(schedule, Schedule):
         raise ValueError(
             "Denoiser takes a network and a Schedule, such as Denoiser(net, Schedule.linear(1000));"
-            f" got {kinds}"
+            f" got {kind(net)} and {kind(schedule)}"
         )
+
+
+def check_module(net: object, what: str) -> nn.Module:
+    """A network whose weights are to be learned, averaged or stored."""
+    if not isinstance(net, nn.Module):
+        raise ValueError(
+            f"{what} needs a network with weights, an nn.Module such as UNet.digits(); "
+            f"got {kind(net)}"
+        )
+    return net
+
+
+def check_callable(**functions: object) -> None:
+    """What is asked: a network or a classifier, trained or a plain function."""
+    for name, f in functions.items():
+        if isinstance(f, type) or is_model(f) or not callable(f):
+            raise ValueError(
+                f"{name} must be a network or a function, called as {name}(x_t, t - 1) and "
+                f"returning a tensor; got {kind(f)}"
+            )
 
 
 def check_dtype(dtype: object) -> None:
@@ -74,6 +111,11 @@ def check_device(net: nn.Module, xt: Tensor) -> None:
 
 def check_answer(out: Tensor, xt: Tensor, variance: str, parts: int) -> None:
     """The network returned the shape of x_t, or `parts` times its channels."""
+    if not isinstance(out, Tensor):
+        raise ValueError(
+            f"the network must return a tensor, got {kind(out)}; wrap it in a function that takes "
+            "the tensor out, such as lambda x, t: net(x, t).sample for diffusers'"
+        )
     channels = parts * xt.shape[1]
     if parts > 1 and out.ndim > 1 and out.shape[1] != channels:
         raise ValueError(
@@ -109,6 +151,16 @@ def check_null(
         )
 
 
+def as_labels(labels: object) -> Tensor:
+    """A tensor of them: a list does, too."""
+    try:
+        return torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(
+            f"labels must be whole numbers, one for each image, got {kind(labels)}"
+        ) from None
+
+
 def check_labels(labels: Tensor, xt: Tensor, like: int | tuple[int, ...] = 0) -> None:
     """One label for each sample, a whole number; or a row of as many as `like` has."""
     if labels.is_floating_point() or labels.dtype == torch.bool:
@@ -120,10 +172,9 @@ def check_labels(labels: Tensor, xt: Tensor, like: int | tuple[int, ...] = 0) ->
 
 def check_logits(logits: Tensor, labels: Tensor) -> None:
     """A classifier's answer: (B, K), with a gradient, and K above every label."""
-    if logits.ndim != 2 or len(logits) != len(labels):
-        raise ValueError(
-            f"the classifier must return logits ({len(labels)}, K), got {tuple(logits.shape)}"
-        )
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(labels):
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else kind(logits)
+        raise ValueError(f"the classifier must return logits ({len(labels)}, K), got {got}")
     if not logits.requires_grad:
         raise ValueError(
             "the classifier's logits have no gradient: let it see x_t, without no_grad"

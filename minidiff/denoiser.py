@@ -118,7 +118,7 @@ class Denoiser(nn.Module):
 
         For who needs no x_0, such as `loss_simple`; the call of the model itself goes on from here.
         """
-        admit({"t": t}, 1, self.schedule.T, xt=xt)
+        admit({"t": t}, 1, self.schedule, xt=xt)
         check_device(self, xt)
         self._warn_of_dropout(guessing=cond.get("x_self", xt) is None)
         seen = xt
@@ -174,6 +174,7 @@ class Denoiser(nn.Module):
 
     def target(self, x0: Tensor, xt: Tensor, t: Index) -> Tensor:
         """What the network should have predicted at x_t, had it known x_0."""
+        admit({"t": t}, 1, self.schedule, x0=x0, xt=xt)
         return target(self.predict, x0 / self.sigma_data, *self.in_units(xt, t))
 
     def in_units(self, xt: Tensor, t: Index) -> tuple[Tensor, Tensor, Tensor]:

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minidiff.checks import check_tau
 from minidiff.checks_schedule import check_T
+from minidiff.checks_times import check_tau
 from minidiff.samplers import Step
 from minidiff.schedule import EXACT
 

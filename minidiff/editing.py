@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minidiff.checks import admit, check_counts, check_finite, check_tau, known_part
+from minidiff.checks import admit, check_counts, check_finite, known_part
+from minidiff.checks_networks import check_model
+from minidiff.checks_times import check_tau
 from minidiff.denoiser import Clip, Denoiser
 from minidiff.process import Gaussian, cast, diffuse, marginal, randn, transition
 from minidiff.samplers import Step, ancestral
@@ -53,6 +55,7 @@ def inpaint(
     >>> last.x[:, 0].tolist(), bool(last.x.isfinite().all())
     ([0.5, 0.5, 0.5], True)
     """
+    check_model(model)
     admit(x_T=x_T)
     grid = check_tau(tau, model.schedule.T)
     check_counts(resample=resample, jump=jump)
@@ -117,6 +120,7 @@ def sdedit(
     >>> last.x.shape
     torch.Size([2, 3])
     """
+    check_model(model)
     admit(x0=x0)
     t, *_ = check_tau(tau, model.schedule.T, how.get("end", 0))
     xt = diffuse(model.schedule, x0, t, randn(x0, generator))

@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from minidiff.checks import check_share
-from minidiff.checks_networks import check_labels, check_logits, check_null
+from minidiff.checks_networks import (
+    as_labels,
+    check_callable,
+    check_labels,
+    check_logits,
+    check_model,
+    check_null,
+)
 from minidiff.denoiser import Classes, Denoiser, from_zero
 from minidiff.schedule import Index
 
@@ -88,8 +95,9 @@ class Guided(Denoiser):
     def __init__(
         self, model: Denoiser, labels: Tensor, w: float = 0.0, null: Classes | None = None
     ) -> None:
+        check_model(model)
         super().__init__(model.net, model.schedule, **model.conventions)
-        self.labels = torch.as_tensor(labels)  # a list does, too
+        self.labels = as_labels(labels)
         self.w = w
         self.null = model.null_label if null is None else null
         check_null(self.null, model.num_classes, w)
@@ -118,10 +126,12 @@ class ByClassifier(Denoiser):
     def __init__(
         self, model: Denoiser, classifier: Callable[..., Tensor], labels: Tensor, w: float = 1.0
     ) -> None:
+        check_model(model)
         super().__init__(model.net, model.schedule, **model.conventions)
+        check_callable(classifier=classifier)
         self.model = model
         self.classifier = classifier
-        self.labels = labels
+        self.labels = as_labels(labels)
         self.w = w
         self.train(model.training)
 

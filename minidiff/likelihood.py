@@ -8,9 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from minidiff.adaptive import dopri5
 from minidiff.checks import admit, check_probes, check_uint8
+from minidiff.checks_kinds import drawn_on
+from minidiff.checks_networks import check_model
 from minidiff.denoiser import Denoiser
-from minidiff.ode import dopri5, predict_at
+from minidiff.ode import predict_at
 from minidiff.process import Gaussian, PerSample, randn
 
 
@@ -41,7 +44,7 @@ def dequantize(images: Tensor, generator: torch.Generator | None = None) -> Tens
     if isinstance(generator, PerSample):
         u = generator.fill(torch.empty(images.shape), Tensor.uniform_)
     else:
-        where = generator.device if generator is not None else images.device
+        where = drawn_on(generator, images.device)
         u = torch.rand(images.shape, generator=generator, device=where)
     return 2 * (images + u.to(images.device)) / 256 - 1
 
@@ -71,6 +74,7 @@ def log_likelihood(
     >>> log_likelihood(model, torch.zeros(1, 2)).nats.shape
     torch.Size([1])
     """
+    check_model(model)
     check_probes(probes, noise)
     admit(x0=x0)
     schedule, dims = model.schedule, x0.shape[1:].numel()

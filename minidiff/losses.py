@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from minidiff.bound import vlb_term
-from minidiff.checks import admit, check_whole
-from minidiff.checks_networks import check_learned
+from minidiff.checks import admit
+from minidiff.checks_networks import check_learned, check_model
+from minidiff.checks_times import check_whole
 from minidiff.denoiser import Denoiser, Prediction
 from minidiff.parameterize import pair
 from minidiff.process import cast, diffuse, randn
-from minidiff.schedule import Schedule
 
 
 def loss_simple(
@@ -36,12 +36,13 @@ def loss_simple(
     sigma_data that of EDM's F (Karras et al. 2022, eq. (8)). With a learned variance this trains
     the mean alone.
 
+    >>> from minidiff.schedule import Schedule
     >>> model = Denoiser(lambda x, t: torch.zeros_like(x), Schedule.linear(1000))
     >>> loss = loss_simple(model, torch.zeros(4096, 2), torch.full((4096,), 7))
     >>> loss.shape, round(float(loss.mean()), 0)
     (torch.Size([4096]), 1.0)
     """
-    xt, eps = _noised(model.schedule, x0, t, generator)
+    xt, eps = _noised(model, x0, t, generator)
     raw, _ = model.ask(xt, t, **_with_x_self(model, xt, t, cond))
     return _simple(model, raw, x0, xt, t, eps)
 
@@ -61,13 +62,14 @@ def loss_gamma(
     best on the device of x0 (else every call copies them there); None is all ones. The error is
     measured in eps whatever the network predicts.
 
+    >>> from minidiff.schedule import Schedule
     >>> model = Denoiser(lambda x, t: torch.zeros_like(x), Schedule.linear(1000))
     >>> loss_gamma(model, torch.zeros(2, 3), torch.tensor([1, 2]), torch.zeros(1001)).tolist()
     [0.0, 0.0]
     """
     if weights is not None:
         check_whole(t)
-    xt, eps = _noised(model.schedule, x0, t, generator)
+    xt, eps = _noised(model, x0, t, generator)
     error = (eps - _eps(model, xt, t, cond)) ** 2
     loss = error.flatten(1).mean(1)
     return loss if weights is None else loss * weights.to(loss)[t.to(loss.device)]
@@ -84,11 +86,12 @@ def loss_vlb(
     """T * (term t of the variational bound) in bits/dim: over uniform t its mean is the bound
     without the constant L_T (Ho et al. 2020, eq. (5); Nichol & Dhariwal 2021, eq. (4)).
 
+    >>> from minidiff.schedule import Schedule
     >>> model = Denoiser(lambda x, t: torch.zeros_like(x), Schedule.linear(1000))
     >>> loss_vlb(model, torch.zeros(2, 3), torch.tensor([1, 1000])).shape
     torch.Size([2])
     """
-    xt, _ = _noised(model.schedule, x0, t, generator)
+    xt, _ = _noised(model, x0, t, generator)
     p = model(xt, t, clip=False, **_with_x_self(model, xt, t, cond))
     return _vlb(model, p, x0, xt, t)
 
@@ -106,13 +109,14 @@ def loss_hybrid(
     Nichol & Dhariwal 2021, eq. (16), with L_vlb in bits/dim and multiplied by T/1000 as in their
     code: 0.001 * T * term_t. Only the variance channels receive the gradient of L_vlb.
 
+    >>> from minidiff.schedule import Schedule
     >>> net = lambda x, t: torch.zeros(len(x), 2 * x.shape[1])
     >>> model = Denoiser(net, Schedule.cosine(1000), variance="learned")
     >>> loss_hybrid(model, torch.zeros(2, 3), torch.tensor([1, 1000])).shape
     torch.Size([2])
     """
+    xt, eps = _noised(model, x0, t, generator)
     check_learned(model.variance, model.learns_variance)
-    xt, eps = _noised(model.schedule, x0, t, generator)
     p = model(xt, t, clip=False, **_with_x_self(model, xt, t, cond))
     frozen = Prediction(p.x0.detach(), p.eps.detach(), p.raw.detach(), p.values)
     return _simple(model, p.raw, x0, xt, t, eps) + 0.001 * _vlb(model, frozen, x0, xt, t)
@@ -131,11 +135,12 @@ def loss_score(
     Vincent 2011; Song & Ermon 2019. With s_theta = -eps_theta / sqrt(1 - alpha_bar_t) it equals
     L_simple, which the book shows and the tests check.
 
+    >>> from minidiff.schedule import Schedule
     >>> model = Denoiser(lambda x, t: torch.zeros_like(x), Schedule.linear(1000))
     >>> loss_score(model, torch.zeros(2, 3), torch.tensor([1, 2])).shape
     torch.Size([2])
     """
-    xt, eps = _noised(model.schedule, x0, t, generator)
+    xt, eps = _noised(model, x0, t, generator)
     rest = 1 - model.schedule.at(t, xt)
     score = -_eps(model, xt, t, cond) / rest.sqrt()
     error = rest * (score + eps / rest.sqrt()) ** 2
@@ -146,11 +151,12 @@ def loss_score(
 
 
 def _noised(
-    schedule: Schedule, x0: Tensor, t: Tensor, generator: torch.Generator | None
+    model: Denoiser, x0: Tensor, t: Tensor, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
-    admit({"t": t}, 1, schedule.T, x0=x0)
+    check_model(model)
+    admit({"t": t}, 1, model.schedule, x0=x0)
     eps = randn(x0, generator)
-    return diffuse(schedule, x0, t, eps), eps
+    return diffuse(model.schedule, x0, t, eps), eps
 
 
 def _eps(model: Denoiser, xt: Tensor, t: Tensor, cond: dict[str, Any]) -> Tensor:

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minidiff.checks import bound_variances, check_whole
+from minidiff.checks import admit, bound_variances
+from minidiff.checks_networks import check_model
+from minidiff.checks_times import check_whole
 from minidiff.denoiser import Denoiser
 from minidiff.process import Gaussian, ddim_posterior
 from minidiff.schedule import Schedule
@@ -51,7 +53,9 @@ def j_term(model: Denoiser, x0: Tensor, xt: Tensor, t: int, sigma: float, **cond
     >>> float(j_term(model, torch.zeros(1, 3), torch.zeros(1, 3), 5, sigma=0.01))
     0.0
     """
+    check_model(model)
     check_whole(t)
+    admit({"t": t}, 1, model.schedule, x0=x0, xt=xt)
     p = model(xt, t, clip=False, **cond)
     if t == 1:
         return -Gaussian(p.x0.double(), torch.full_like(xt[:1].double(), sigma**2)).log_prob(x0)

@@ -15,7 +15,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from minidiff.checks import admit, check_finite, check_tau, one_of
+from minidiff.checks import admit, check_finite, one_of
+from minidiff.checks_networks import check_model
+from minidiff.checks_times import check_tau
 from minidiff.denoiser import Clip, Denoiser, Prediction
 from minidiff.process import cast, randn
 from minidiff.samplers import Step
@@ -40,6 +42,7 @@ def predict_at(
     >>> predict_at(model, torch.ones(1, 2), 1.0).eps.shape
     torch.Size([1, 2])
     """
+    check_model(model)
     t = float(model.schedule.t_at_sigma(torch.tensor(float(sigma), dtype=torch.float64)))
     t = round(t) if abs(t - round(t)) < 1e-9 else t
     return model(x_bar / math.sqrt(1 + sigma**2), t, clip=clip, **cond)
@@ -58,6 +61,7 @@ def velocity(model: Denoiser, xt: Tensor, t: float, **cond: Any) -> Tensor:
     >>> velocity(model, torch.ones(1, 2), 500.5).shape
     torch.Size([1, 2])
     """
+    check_model(model)
     schedule = model.schedule
     low = min(max(math.floor(t), 1), schedule.T - 1)
     slope = float(schedule.log_snr[low + 1] - schedule.log_snr[low])
@@ -145,6 +149,7 @@ def solve(
     >>> [step.t for step in solve(model, torch.ones(1, 2), [1000, 500, 0], "heun")]
     [500, 0]
     """
+    check_model(model)
     one_of("method", method, SOLVERS)
     admit(x_T=x_T)
     if churn and method == "dpm++":
@@ -207,6 +212,7 @@ def encode(
     >>> round(float(encode(model, torch.ones(1, 1), steps=10)), 5)  # only the scaling remains
     0.00635
     """
+    check_model(model)
     one_of("method", method, tuple(_ONE_STEP))
     admit(x0=x0)
     grid = tau(model.schedule, steps, spacing, start=end, end=start)[::-1]
@@ -243,58 +249,7 @@ def decode(
     >>> round(float(decode(model, encode(model, x, 10), 10)), 5)
     0.5
     """
+    check_model(model)
     grid = tau(model.schedule, steps, spacing, start=start, end=end)
     *_, last = solve(model, x_T, grid, method, end=end, **cond)
     return last.x
-
-
-@torch.no_grad()
-def solve_adaptive(
-    model: Denoiser, x_T: Tensor, *, rtol: float = 1e-5, atol: float = 1e-5, **cond: Any
-) -> tuple[Tensor, int]:
-    """The ODE from T to the data by Dormand-Prince 5(4) (torchdiffeq): (x_0, network calls).
-
-    Integrates in log sigma down to sigma_1, then one Euler step.
-
-    >>> from minidiff.schedule import Schedule
-    >>> model = Denoiser(lambda x, t: torch.zeros_like(x), Schedule.linear(1000))
-    >>> x0, nfe = solve_adaptive(model, torch.ones(1, 1))
-    >>> x0.shape, nfe > 6
-    (torch.Size([1, 1]), True)
-    """
-    admit(x_T=x_T)
-    first, last = float(model.schedule.sigma[-1]), float(model.schedule.sigma[1])
-    calls = 0
-
-    def f(u: Tensor, x: Tensor) -> Tensor:
-        nonlocal calls
-        calls += 1
-        sigma = math.exp(float(u))
-        return sigma * predict_at(model, x, sigma, **cond).eps
-
-    x = x_T * math.sqrt(1 + first**2)
-    x = dopri5(f, x, math.log(first), math.log(last), rtol, atol)
-    p = predict_at(model, x, last, **cond)
-    return cast(x - last * p.eps, x_T), calls + 1
-
-
-def dopri5(f: Any, y: Any, start: float, end: float, rtol: float, atol: float) -> Any:
-    """The state at `end` by torchdiffeq's Dormand-Prince 5(4): better tested than ours could be."""
-    try:
-        from torchdiffeq import odeint
-    except ImportError as error:
-        raise ImportError("adaptive solving needs torchdiffeq: pip install torchdiffeq") from error
-    first = y[0] if isinstance(y, tuple) else y
-    if not first.numel():  # torchdiffeq finds no step for an empty batch
-        return y
-    grid = torch.tensor([start, end], dtype=torch.float64, device=first.device)
-    # A first step of our own: torchdiffeq's guess shoots far past the end where eps is near 0.
-    options = {"first_step": abs(end - start) / 100}
-    try:
-        out = odeint(f, y, grid, method="dopri5", rtol=rtol, atol=atol, options=options)
-    except AssertionError as error:  # its way to say that no step is small enough
-        raise ValueError(
-            "the adaptive solver's step shrank to nothing: the network returned NaN or Inf, or "
-            f"is too rough for rtol = {rtol}, atol = {atol}"
-        ) from error
-    return tuple(o[-1] for o in out) if isinstance(y, tuple) else out[-1]

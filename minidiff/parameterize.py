@@ -63,7 +63,7 @@ def to_x0_eps(
     True
     """
     one_of("predict", kind, KINDS)
-    admit({"t": t}, 1, schedule.T, xt=xt, prediction=prediction)
+    admit({"t": t}, 1, schedule, xt=xt, prediction=prediction)
     return pair(kind, prediction, xt, *alpha_bars(schedule, xt, t, kind))
 
 
@@ -80,7 +80,7 @@ def from_x0(schedule: Schedule, kind: str, x0: Tensor, xt: Tensor, t: Index) -> 
     [[1.0, 1.0]]
     """
     one_of("predict", kind, KINDS)
-    admit({"t": t}, 1, schedule.T, xt=xt, x0=x0)
+    admit({"t": t}, 1, schedule, xt=xt, x0=x0)
     return target(kind, x0, xt, *alpha_bars(schedule, xt, t, kind))
 
 
@@ -98,7 +98,7 @@ def convert(
     """
     one_of("predict", kind, KINDS)
     one_of("predict", to, KINDS)
-    admit({"t": t}, 1, schedule.T, xt=xt, prediction=prediction)
+    admit({"t": t}, 1, schedule, xt=xt, prediction=prediction)
     if kind == to:
         return cast(prediction, xt)
     a, a_prev = alpha_bars(schedule, xt, t, kind, to)

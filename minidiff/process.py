@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from minidiff.checks import check_step, level, levels, sigma_squared
+from minidiff.checks_kinds import check_tensor, drawn_on
 from minidiff.schedule import Index, Schedule
 from minidiff.variances import beta_of, beta_tilde_of
 
@@ -90,16 +91,12 @@ def randn(like: Tensor, generator: torch.Generator | None = None) -> Tensor:
     >>> randn(torch.empty(2, 3), torch.Generator().manual_seed(0)).shape
     torch.Size([2, 3])
     """
-    if not isinstance(generator, torch.Generator | None):
-        raise ValueError(
-            "generator must be a torch.Generator, as of torch.Generator().manual_seed(0); got "
-            f"{generator!r}"
-        )
+    check_tensor(like=like)
     if isinstance(generator, PerSample):
         noise = generator.fill(torch.empty(like.shape, dtype=like.dtype), Tensor.normal_)
     else:
-        device = generator.device if generator is not None else like.device
-        noise = torch.randn(like.shape, generator=generator, dtype=like.dtype, device=device)
+        where = drawn_on(generator, like.device)
+        noise = torch.randn(like.shape, generator=generator, dtype=like.dtype, device=where)
     return noise.to(like.device)
 
 

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from minidiff.checks import admit, check_eta, check_finite, check_single, check_tau, per_sample
+from minidiff.checks import admit, check_eta, check_finite, check_single, per_sample
 from minidiff.checks_networks import check_model
+from minidiff.checks_times import check_tau
 from minidiff.denoiser import Clip, Denoiser, Prediction
 from minidiff.process import Gaussian, cast, ddim_posterior, ddim_sigma, diffuse, randn
 
@@ -105,8 +106,8 @@ def _admit(
     model: Denoiser, x_T: Tensor, tau: Sequence[float] | int | None, end: float
 ) -> list[float]:
     """The steps of a walk, checked now and not at its first `next`."""
-    admit(x_T=x_T)
     check_model(model)
+    admit(x_T=x_T)
     T = model.schedule.T
     return check_tau([*range(T, math.floor(end), -1), end] if tau is None else tau, T, end)
 
@@ -191,6 +192,7 @@ def interpolate(
     >>> last.x.shape
     torch.Size([5, 3])
     """
+    check_model(model)
     check_single(admit(x0=x0, y0=y0))
     xt = diffuse(model.schedule, x0, t, randn(x0, generator))
     yt = diffuse(model.schedule, y0, t, randn(y0, generator))

@@ -14,7 +14,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from minidiff.checks import grid_ends, one_of
+from minidiff.checks import one_of
+from minidiff.checks_networks import check_schedule
+from minidiff.checks_times import grid_ends
 from minidiff.schedule import Schedule
 
 Spacing = Literal["linear", "quadratic", "leading", "trailing", "logsnr", "karras"]
@@ -103,6 +105,7 @@ def tau_at(
     >>> [round(t, 1) for t in tau_at(schedule, log_snr=[-9, -3, 3])]
     [943.1, 547.7, 65.5]
     """
+    check_schedule(schedule)
     if (sigma is None) == (log_snr is None):
         raise ValueError("tau_at takes one grid: sigma=[…] or log_snr=[…]")
     given = torch.as_tensor(log_snr if sigma is None else sigma, dtype=torch.float64).cpu()

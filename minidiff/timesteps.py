@@ -7,6 +7,10 @@ import math
 import torch
 from torch import Tensor
 
+from minidiff.checks import check_counts
+from minidiff.checks_kinds import check_tensor, drawn_on
+from minidiff.checks_networks import check_schedule
+from minidiff.checks_schedule import check_T
 from minidiff.schedule import Schedule
 from minidiff.weighting import weights_vlb
 
@@ -20,7 +24,7 @@ class UniformTimes:
     """
 
     def __init__(self, T: int) -> None:
-        self.T = T
+        self.T = check_T(T)
 
     def sample(
         self,
@@ -30,7 +34,7 @@ class UniformTimes:
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
         """(t, w): n steps in 1..T and the weights that keep the mean of w * loss unbiased."""
-        where = generator.device if generator is not None else device
+        where = drawn_on(generator, device)
         t = torch.randint(1, self.T + 1, (n,), device=where, generator=generator)
         return t.to(device), torch.ones(n, device=device)
 
@@ -109,6 +113,7 @@ class LogNormalTimes:
     """
 
     def __init__(self, schedule: Schedule, mean: float = -1.2, std: float = 1.2) -> None:
+        check_schedule(schedule)
         if not 0 <= std < math.inf:
             raise ValueError(f"std must be a spread of at least 0, got {std}")
         self.schedule, self.mean, self.std = schedule, mean, std
@@ -140,7 +145,8 @@ class LossAwareTimes:
     """
 
     def __init__(self, T: int, history: int = 10, mix: float = 1e-3) -> None:
-        self.T = T
+        check_counts(history=history)
+        self.T = check_T(T)
         self.history = history
         self.mix = mix
         # Rows are indexed by t. Row 0, the data's, takes what is not to be remembered.
@@ -163,7 +169,7 @@ class LossAwareTimes:
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
         """(t, w): n steps drawn from p, and w = 1/(T p_t)."""
-        where = generator.device if generator is not None else device
+        where = drawn_on(generator, device)
         u = torch.rand(n, device=where, generator=generator, dtype=torch.float64)
         p = self.probabilities().to(where)
         i = torch.searchsorted(p.cumsum(0), u, right=True).clamp(max=self.T - 1)
@@ -174,6 +180,7 @@ class LossAwareTimes:
 
         Losses that are not finite are left out. Nothing waits for a GPU.
         """
+        check_tensor(t=t, losses=losses)
         t, losses = t.reshape(-1), losses.detach().double().reshape(-1)
         self.losses, self.counts = self.losses.to(losses.device), self.counts.to(losses.device)
         t = torch.where(losses.isfinite(), t.to(losses.device), 0)
@@ -200,7 +207,7 @@ class LossAwareTimes:
 
 def _strata(n: int, device: torch.device | str, generator: torch.Generator | None) -> Tensor:
     """One point in each stretch [i/n, (i+1)/n) of [0, 1), all shifted alike, in random order."""
-    where = generator.device if generator is not None else device
+    where = drawn_on(generator, device)
     u = torch.rand(1, device=where, generator=generator, dtype=torch.float64)
     places = torch.randperm(n, device=where, generator=generator)
     return (u + places) / max(n, 1)

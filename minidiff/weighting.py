@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from minidiff.checks import one_of
+from minidiff.checks_networks import check_schedule
 from minidiff.schedule import Schedule
 
 
@@ -17,8 +19,8 @@ def weights_vlb(schedule: Schedule, variance: str = "small") -> Tensor:
     >>> bool(w[1] > w[1000])
     True
     """
-    if variance not in ("small", "large"):
-        raise ValueError(f'variance must be "small" or "large", got {variance!r}')
+    check_schedule(schedule)
+    one_of("variance", variance, ("small", "large"))
     var = (schedule.beta_tilde if variance == "small" else schedule.beta).clone()
     var[:2] = schedule.beta_tilde[2]
     return schedule.beta**2 / (2 * var * schedule.alpha * (1 - schedule.alpha_bar)).clamp(1e-300)
@@ -30,6 +32,7 @@ def weights_p2(schedule: Schedule, k: float = 1.0, power: float = 1.0) -> Tensor
     >>> float(weights_p2(Schedule.linear(1000))[1000].round(decimals=3))
     1.0
     """
+    check_schedule(schedule)
     return (k + schedule.snr) ** -power
 
 
@@ -39,4 +42,5 @@ def weights_min_snr(schedule: Schedule, limit: float = 5.0) -> Tensor:
     >>> float(weights_min_snr(Schedule.linear(1000))[1000])
     1.0
     """
+    check_schedule(schedule)
     return limit / schedule.snr.clamp(min=limit)

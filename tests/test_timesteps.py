@@ -12,7 +12,7 @@ from truth import noise, schedules, seeded, some
 
 import minidiff as md
 from minidiff import BoundTimes, LossAwareTimes, Schedule, StratifiedTimes, UniformTimes
-from minidiff.checks import check_tau
+from minidiff.checks_times import check_tau
 from minidiff.spacing import SPACINGS
 
 OF_LEVELS = ("logsnr", "karras")
