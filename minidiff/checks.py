@@ -11,7 +11,7 @@ from typing import SupportsFloat, SupportsIndex
 import torch
 from torch import Tensor
 
-from minidiff.checks_kinds import check_tensor
+from minidiff.checks_kinds import check_number, check_tensor, short
 from minidiff.checks_networks import check_schedule
 from minidiff.schedule import Index, Schedule
 from minidiff.variances import beta_tilde_of
@@ -30,7 +30,8 @@ def level(schedule: Schedule, t: Index, *, low: int = 0, **states: Tensor) -> Te
     >>> float(level(Schedule.from_betas([0.1, 0.5]), 2, x0=torch.zeros(3, 4)))
     0.45
     """
-    return schedule.at(t, admit({"t": t}, low, schedule, **states))
+    x = admit({"t": t}, low, schedule, **states)
+    return schedule.at(t, x)
 
 
 def levels(
@@ -79,7 +80,7 @@ def admit(
             outside = None if low <= t <= high and not 0 < t < 1 else t
         elif not isinstance(t, Tensor):
             raise ValueError(
-                f"{name} must be a number or a tensor with one for each sample, got {t!r}"
+                f"{name} must be a number or a tensor with one for each sample, got {short(t)}"
             )
         elif t.ndim > 1 or (t.ndim == 1 and len(t) not in (1, len(first))):
             raise ValueError(
@@ -106,6 +107,7 @@ def admit(
 def check_step(schedule: Schedule, t: float, s: float, eta: float = 0.0) -> None:
     """0 <= s < t <= T, and a share of the noise eta >= 0."""
     check_schedule(schedule)
+    check_number(t=t, s=s, eta=eta)
     if not eta >= 0:
         raise ValueError(f"eta must be >= 0 (0 is DDIM, 1 is DDPM), got {eta}")
     if not 0 <= s < t:
@@ -141,7 +143,9 @@ def check_eta(schedule: Schedule, eta: float | str, steps: Sequence[float]) -> N
     if eta == "hat":
         return
     if not isinstance(eta, SupportsFloat) or not eta >= 0:
-        raise ValueError(f'eta must be a number >= 0 (0 is DDIM, 1 is DDPM) or "hat", got {eta!r}')
+        raise ValueError(
+            f'eta must be a number >= 0 (0 is DDIM, 1 is DDPM) or "hat", got {short(eta)}'
+        )
     a = torch.tensor([schedule.alpha_bar_at(t) for t in steps], dtype=torch.float64)
     _check_room(eta**2 * beta_tilde_of(a[:-1], a[1:]), 1 - a[1:])
 
@@ -159,15 +163,21 @@ def _too_large(var: float, most: float) -> ValueError:
     )
 
 
+def check_indexed(schedule: Schedule, **table: Tensor) -> None:
+    """A table like those of the schedule itself: entry t belongs to t, and entry 0 to the data."""
+    check_schedule(schedule)
+    check_tensor(**table)
+    for name, x in table.items():
+        if x.shape != schedule.alpha_bar.shape:
+            raise ValueError(
+                f"{name} must hold T + 1 = {schedule.T + 1} numbers, indexed by t, "
+                f"got shape {tuple(x.shape)}"
+            )
+
+
 def bound_variances(schedule: Schedule, sigma: Tensor) -> Tensor:
     """sigma_t^2 for t = 1..T, float64: positive, and at most 1 - alpha_bar_{t-1} for t >= 2."""
-    check_schedule(schedule)
-    check_tensor(sigma=sigma)
-    if sigma.shape != schedule.alpha_bar.shape:
-        raise ValueError(
-            f"sigma must hold T + 1 = {schedule.T + 1} numbers, indexed by t, "
-            f"got shape {tuple(sigma.shape)}"
-        )
+    check_indexed(schedule, sigma=sigma)
     var = sigma.double().cpu()[1:] ** 2
     if not bool((var > 0).all()):
         raise ValueError("gamma needs sigma_t > 0 for t in 1..T: it divides by sigma_t^2")
@@ -182,7 +192,7 @@ def bound_variances(schedule: Schedule, sigma: Tensor) -> Tensor:
 def one_of(name: str, value: str, choices: Sequence[str]) -> str:
     """The choice, refused if it is not on the list."""
     if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {short(value)}")
     return value
 
 
@@ -190,7 +200,7 @@ def check_counts(**counts: int) -> None:
     """How often something is done: whole numbers from 1."""
     for name, n in counts.items():
         if not isinstance(n, int) or n < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {n!r}")
+            raise ValueError(f"{name} must be a whole number of at least 1, got {short(n)}")
 
 
 def check_share(share: float) -> None:
@@ -202,7 +212,7 @@ def check_share(share: float) -> None:
 def check_probes(probes: int | None, noise: str) -> None:
     """Hutchinson's probes: their number, None for the exact trace, and their distribution."""
     if noise not in ("rademacher", "gaussian"):
-        raise ValueError(f'noise must be "rademacher" or "gaussian", got {noise!r}')
+        raise ValueError(f'noise must be "rademacher" or "gaussian", got {short(noise)}')
     if probes is not None and probes < 1:
         raise ValueError(f"probes must be at least 1, or None for the exact trace; got {probes}")
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import operator
+from pathlib import Path
+from typing import SupportsFloat, TypeGuard
+
 import torch
 from torch import Tensor
 
@@ -16,6 +20,21 @@ def kind(thing: object) -> str:
     return f"{'an' if name[0] in 'AEIOaeio' else 'a'} {name}"
 
 
+def short(value: object) -> str:
+    """A value as a sentence can carry it, on one line and not for long."""
+    words = " ".join(repr(value).split())
+    return words if len(words) <= 80 else f"{words[:80]}…"
+
+
+def is_whole(n: object) -> TypeGuard[int]:
+    """A whole number, of Python, of NumPy or in a tensor of one."""
+    try:
+        operator.index(n)  # type: ignore[arg-type]
+    except (TypeError, RuntimeError):
+        return False
+    return not isinstance(n, bool)
+
+
 def check_tensor(**values: object) -> None:
     """Tensors, and nothing that could become one: a list, an array of NumPy's, a number."""
     for name, x in values.items():
@@ -25,13 +44,34 @@ def check_tensor(**values: object) -> None:
             raise ValueError(f"{name} must be a tensor, got {kind(x)}{how}")
 
 
-def drawn_on(generator: torch.Generator | None, device: torch.device | str) -> torch.device | str:
-    """Where random numbers are drawn: a generator knows one device only."""
-    if generator is None:
-        return device
-    if not isinstance(generator, torch.Generator):
+def check_number(**values: object) -> None:
+    """Numbers, of Python, of NumPy or in a tensor; one each."""
+    for name, x in values.items():
+        if isinstance(x, int | float):
+            continue
+        count = x.numel() if isinstance(x, Tensor) else getattr(x, "size", 1)
+        if count != 1 or not isinstance(x, SupportsFloat):
+            got = f"one of shape {tuple(x.shape)}" if isinstance(x, Tensor) else kind(x)
+            raise ValueError(f"{name} must be one number, got {got}")
+
+
+def path_of(place: object, name: str = "path") -> Path:
+    """A file, a folder or a name."""
+    if not isinstance(place, str | Path):
+        raise ValueError(f"{name} must be a name or a path, got {kind(place)}")
+    return Path(place)
+
+
+def check_generator(generator: object) -> None:
+    """A source of random numbers with a state of its own, not a seed."""
+    if not isinstance(generator, torch.Generator | None):
         raise ValueError(
             "generator must be a torch.Generator, as of torch.Generator().manual_seed(0); got "
-            f"{generator!r}"
+            f"{short(generator)}"
         )
-    return generator.device
+
+
+def drawn_on(generator: torch.Generator | None, device: torch.device | str) -> torch.device | str:
+    """Where random numbers are drawn: a generator knows one device only."""
+    check_generator(generator)
+    return device if generator is None else generator.device

@@ -6,11 +6,12 @@ As in `minidiff.checks`, only what lies on the CPU is looked at.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from minidiff.checks_kinds import kind
+from minidiff.checks_kinds import kind, short
 from minidiff.schedule import Schedule
 
 
@@ -60,6 +61,12 @@ def check_module(net: object, what: str) -> nn.Module:
     return net
 
 
+def check_weights(model: Any, what: str) -> nn.Module:
+    """A model with a network that has weights, which is returned."""
+    check_model(model)
+    return check_module(model.network, what)
+
+
 def check_callable(**functions: object) -> None:
     """What is asked: a network or a classifier, trained or a plain function."""
     for name, f in functions.items():
@@ -73,13 +80,15 @@ def check_callable(**functions: object) -> None:
 def check_dtype(dtype: object) -> None:
     """Weights are floating numbers."""
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-        raise ValueError(f"dtype must be torch.float32, torch.bfloat16 and so on; got {dtype!r}")
+        raise ValueError(
+            f"dtype must be torch.float32, torch.bfloat16 and so on; got {short(dtype)}"
+        )
 
 
 def check_clip(clip: object) -> None:
     """Whether x0 is clamped, or by which function it is replaced."""
     if not isinstance(clip, bool) and not callable(clip):
-        raise ValueError(f"clip must be True, False or a function (x0, t) -> x0, got {clip!r}")
+        raise ValueError(f"clip must be True, False or a function (x0, t) -> x0, got {short(clip)}")
 
 
 def check_sigma_data(sigma_data: float) -> None:

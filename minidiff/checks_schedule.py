@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import SupportsIndex
 
 from torch import Tensor
+
+from minidiff.checks_kinds import check_number, is_whole, short
 
 MOST_STEPS = 1_000_000  # T is a number of steps, not of images: a table of 8 MB
 
@@ -40,8 +41,15 @@ def check_ends(sigma_min: float, sigma_max: float) -> None:
         )
 
 
+def check_t(t: float, T: int) -> None:
+    """One number in 0..T."""
+    check_number(t=t)
+    if not 0 <= t <= T:
+        raise ValueError(f"t must be in 0..{T}, got {t}")
+
+
 def check_T(T: int) -> int:
     """The number of steps, as an int."""
-    if not isinstance(T, SupportsIndex) or not 2 <= T <= MOST_STEPS:
-        raise ValueError(f"T must be a whole number of 2 to {MOST_STEPS:,} steps, got {T!r}")
+    if not is_whole(T) or not 2 <= T <= MOST_STEPS:
+        raise ValueError(f"T must be a whole number of 2 to {MOST_STEPS:,} steps, got {short(T)}")
     return int(T)

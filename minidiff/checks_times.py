@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import SupportsIndex
 
 from torch import Tensor
 
+from minidiff.checks_kinds import is_whole, short
 from minidiff.schedule import Index, Schedule
 
 
@@ -31,7 +31,9 @@ def check_tau(steps: Iterable[float] | int, T: int, end: float = 0) -> list[floa
     try:
         times = [float(t) for t in steps]
     except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"tau must be a list of numbers, or their number, got {steps!r}") from None
+        raise ValueError(
+            f"tau must be a list of numbers, or their number, got {short(steps)}"
+        ) from None
     falls = all(a > b for a, b in pairwise(times))
     exist = all(t == 0 or 1 <= t <= T for t in times)
     if len(times) < 2 or not falls or not exist or times[-1] != end:
@@ -50,8 +52,10 @@ def grid_ends(
 ) -> tuple[int, float, float]:
     """(S, start, end), refused where there is no such grid; whole numbers become int."""
     n = T.T if isinstance(T, Schedule) else T
-    if not isinstance(n, SupportsIndex) or n < 2:
-        raise ValueError(f"T must be a whole number of at least 2 steps, or a Schedule; got {T!r}")
+    if not is_whole(n) or n < 2:
+        raise ValueError(
+            f"T must be a whole number of at least 2 steps, or a Schedule; got {short(T)}"
+        )
     if spacing in ("logsnr", "karras") and not isinstance(T, Schedule):
         raise ValueError(f"spacing={spacing!r} needs the schedule: tau(schedule, S=…)")
     if spacing == "leading" and start is not None:
@@ -64,6 +68,6 @@ def grid_ends(
         )
     S = math.ceil(start - end) if S is None else S
     most = math.inf if spacing == "karras" and start > max(end, 1) else math.floor(start - end)
-    if not isinstance(S, SupportsIndex) or not 1 <= S <= most:
-        raise ValueError(f"S must be a whole number of steps in 1..{most}, got {S!r}")
+    if not is_whole(S) or not 1 <= S <= most:
+        raise ValueError(f"S must be a whole number of steps in 1..{most}, got {short(S)}")
     return int(S), start, end

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from minidiff.checks_kinds import check_number, check_tensor, drawn_on, kind
+from minidiff.checks_networks import check_callable
 from minidiff.checks_schedule import check_T
 from minidiff.checks_times import check_tau
 from minidiff.samplers import Step
@@ -87,11 +89,15 @@ class Letters:
 
     def guess(self, net: Callable[[Tensor, Tensor], Tensor], xt: Tensor, t: int) -> Tensor:
         """The network's probabilities of x_0, (B, …, letters); 0 for the mask."""
+        check_callable(net=net)
+        check_tensor(xt=xt)
+        check_number(t=t)
         logits = net(xt, torch.full((len(xt),), t - 1, device=xt.device))
-        if logits.shape != (*xt.shape, self.K):
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else kind(logits)
+        if shape != (*xt.shape, self.K):
             raise ValueError(
                 f"the network must return logits of shape {(*xt.shape, self.K)}, one for each "
-                f"letter of the data, got {tuple(logits.shape)}"
+                f"letter of the data, got {shape}"
             )
         return F.pad(logits.double().softmax(-1), (0, len(self.noise) - self.K))
 
@@ -103,6 +109,8 @@ class Letters:
         Returns (B,). The bound on -log p(x_0) is the sum of these over t = 1..T; nothing is lost at
         T. For masks it is 1/t times the cross-entropy of the letters that x_t hides.
         """
+        check_number(t=t)
+        self._check(x0, t - 1, t)
         q = self.posterior(self._one_hot(x0), xt, t, t - 1)
         p = self.reverse(net, xt, t, t - 1).clamp(min=1e-300)
         return (torch.xlogy(q, q) - torch.xlogy(q, p)).flatten(1).sum(1)
@@ -143,6 +151,8 @@ class Letters:
         return F.one_hot(x.long(), len(self.noise)).double()
 
     def _check(self, x: Tensor, s: int, t: int) -> None:
+        check_tensor(letters=x)
+        check_number(s=s, t=t)
         ordered = 0 <= s < t <= self.T or s == t == 0
         if x.is_floating_point() or not ordered:
             raise ValueError(
@@ -161,7 +171,8 @@ def choose(p: Tensor, generator: torch.Generator | None = None) -> Tensor:
     >>> choose(torch.tensor([[0.0, 1.0], [1.0, 0.0]])).tolist()
     [1, 0]
     """
-    where = generator.device if generator is not None else p.device
+    check_tensor(p=p)
+    where = drawn_on(generator, p.device)
     u = torch.rand(p.shape[:-1], generator=generator, device=where, dtype=torch.float64)
     passed = p.double().cumsum(-1) <= u.to(p.device)[..., None] * p.double().sum(-1, keepdim=True)
     return passed.sum(-1)

@@ -1,7 +1,7 @@
 """Chapters 4, 5 and 10: training objectives, one number for each sample, to weight and average.
 
 All draw eps ~ N(0, I) once (from `generator`), form x_t, and take the network's prediction there
-without clipping. t: (B,) in 1..T, from `minidiff.timesteps`.
+without clipping. t: (B,) in 1..T, or one for all, from `minidiff.timesteps`.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ import torch
 from torch import Tensor
 
 from minidiff.bound import vlb_term
-from minidiff.checks import admit
+from minidiff.checks import admit, check_indexed
 from minidiff.checks_networks import check_learned, check_model
 from minidiff.checks_times import check_whole
 from minidiff.denoiser import Denoiser, Prediction
 from minidiff.parameterize import pair
 from minidiff.process import cast, diffuse, randn
+from minidiff.schedule import Index
 
 
 def loss_simple(
     model: Denoiser,
     x0: Tensor,
-    t: Tensor,
+    t: Index,
     *,
     generator: torch.Generator | None = None,
     **cond: Any,
@@ -50,7 +51,7 @@ def loss_simple(
 def loss_gamma(
     model: Denoiser,
     x0: Tensor,
-    t: Tensor,
+    t: Index,
     weights: Tensor | None = None,
     *,
     generator: torch.Generator | None = None,
@@ -67,18 +68,21 @@ def loss_gamma(
     >>> loss_gamma(model, torch.zeros(2, 3), torch.tensor([1, 2]), torch.zeros(1001)).tolist()
     [0.0, 0.0]
     """
+    xt, eps = _noised(model, x0, t, generator)
     if weights is not None:
         check_whole(t)
-    xt, eps = _noised(model, x0, t, generator)
+        check_indexed(model.schedule, weights=weights)
     error = (eps - _eps(model, xt, t, cond)) ** 2
     loss = error.flatten(1).mean(1)
-    return loss if weights is None else loss * weights.to(loss)[t.to(loss.device)]
+    if weights is None:
+        return loss
+    return loss * weights.to(loss)[torch.as_tensor(t, device=loss.device).long()]
 
 
 def loss_vlb(
     model: Denoiser,
     x0: Tensor,
-    t: Tensor,
+    t: Index,
     *,
     generator: torch.Generator | None = None,
     **cond: Any,
@@ -99,7 +103,7 @@ def loss_vlb(
 def loss_hybrid(
     model: Denoiser,
     x0: Tensor,
-    t: Tensor,
+    t: Index,
     *,
     generator: torch.Generator | None = None,
     **cond: Any,
@@ -125,7 +129,7 @@ def loss_hybrid(
 def loss_score(
     model: Denoiser,
     x0: Tensor,
-    t: Tensor,
+    t: Index,
     *,
     generator: torch.Generator | None = None,
     **cond: Any,
@@ -151,7 +155,7 @@ def loss_score(
 
 
 def _noised(
-    model: Denoiser, x0: Tensor, t: Tensor, generator: torch.Generator | None
+    model: Denoiser, x0: Tensor, t: Index, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
     check_model(model)
     admit({"t": t}, 1, model.schedule, x0=x0)
@@ -159,12 +163,12 @@ def _noised(
     return diffuse(model.schedule, x0, t, eps), eps
 
 
-def _eps(model: Denoiser, xt: Tensor, t: Tensor, cond: dict[str, Any]) -> Tensor:
+def _eps(model: Denoiser, xt: Tensor, t: Index, cond: dict[str, Any]) -> Tensor:
     raw, _ = model.ask(xt, t, **_with_x_self(model, xt, t, cond))
     return raw if model.predict == "eps" else pair(model.predict, raw, *model.in_units(xt, t))[1]
 
 
-def _with_x_self(model: Denoiser, xt: Tensor, t: Tensor, cond: dict[str, Any]) -> dict[str, Any]:
+def _with_x_self(model: Denoiser, xt: Tensor, t: Index, cond: dict[str, Any]) -> dict[str, Any]:
     """A self-conditioned network gets its own estimate of x_0, without gradient, for the first half
     of the batch, and none for the rest (Chen et al. 2022, who toss a coin for the whole batch: the
     same share, but a GPU would have to report the coin).
@@ -172,17 +176,18 @@ def _with_x_self(model: Denoiser, xt: Tensor, t: Tensor, cond: dict[str, Any]) -
     if model.self_conditioned and "x_self" not in cond:
         half = (len(xt) + 1) // 2
         first = {k: v[:half] if isinstance(v, Tensor) else v for k, v in cond.items()}
+        first_t = t[:half] if isinstance(t, Tensor) and t.numel() > 1 else t
         with torch.no_grad():
-            guess = model(xt[:half], t[:half], **first, x_self=None).x0
+            guess = model(xt[:half], first_t, **first, x_self=None).x0
         return {**cond, "x_self": torch.cat([guess, torch.zeros_like(xt[half:])])}
     return cond
 
 
-def _simple(model: Denoiser, raw: Tensor, x0: Tensor, xt: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+def _simple(model: Denoiser, raw: Tensor, x0: Tensor, xt: Tensor, t: Index, eps: Tensor) -> Tensor:
     target = eps if model.predict == "eps" else model.target(x0, xt, t)
     return ((target - raw) ** 2).flatten(1).mean(1)
 
 
-def _vlb(model: Denoiser, p: Prediction, x0: Tensor, xt: Tensor, t: Tensor) -> Tensor:
+def _vlb(model: Denoiser, p: Prediction, x0: Tensor, xt: Tensor, t: Index) -> Tensor:
     nats = vlb_term(model, x0, xt, t, p)
     return cast(nats * (model.schedule.T / (math.log(2) * x0.shape[1:].numel())), x0)

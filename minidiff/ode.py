@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from minidiff.checks import admit, check_finite, one_of
+from minidiff.checks_kinds import check_number
 from minidiff.checks_networks import check_model
 from minidiff.checks_times import check_tau
 from minidiff.denoiser import Clip, Denoiser, Prediction
@@ -43,6 +44,7 @@ def predict_at(
     torch.Size([1, 2])
     """
     check_model(model)
+    check_number(sigma=sigma)
     t = float(model.schedule.t_at_sigma(torch.tensor(float(sigma), dtype=torch.float64)))
     t = round(t) if abs(t - round(t)) < 1e-9 else t
     return model(x_bar / math.sqrt(1 + sigma**2), t, clip=clip, **cond)
@@ -62,7 +64,9 @@ def velocity(model: Denoiser, xt: Tensor, t: float, **cond: Any) -> Tensor:
     torch.Size([1, 2])
     """
     check_model(model)
+    check_number(t=t)
     schedule = model.schedule
+    admit({"t": t}, 1, schedule, xt=xt)
     low = min(max(math.floor(t), 1), schedule.T - 1)
     slope = float(schedule.log_snr[low + 1] - schedule.log_snr[low])
     a = schedule.at(t, xt)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minidiff.checks_schedule import check_ends, check_T, check_table
+from minidiff.checks_schedule import check_ends, check_T, check_t, check_table
 from minidiff.variances import beta_of, beta_tilde_of
 
 Index = int | float | Tensor  # of a table: whole, or between its entries
@@ -246,8 +246,7 @@ class Schedule:
         >>> Schedule.from_betas([0.1, 0.5]).alpha_bar_at(2)
         0.45
         """
-        if not 0 <= t <= self.T:
-            raise ValueError(f"t must be in 0..{self.T}, got {t}")
+        check_t(t, self.T)
         if t == int(t):
             return float(self.alpha_bar[int(t)])
         return float(self._between(torch.tensor(t, **EXACT), "cpu"))

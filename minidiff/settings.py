@@ -16,6 +16,8 @@ from numbers import Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from minidiff.checks_kinds import short
+
 
 @dataclass(frozen=True)
 class Range:
@@ -72,10 +74,8 @@ def checked(name: str, value: Any, kind: Any) -> Any:
         return _fit(value, kind)
     except (ValueError, OverflowError):
         close = difflib.get_close_matches(value, _choices(kind), 1) if type(value) is str else []
-        shown = " ".join(repr(value).split())
-        shown = shown if len(shown) <= 80 else f"{shown[:80]}…"
         raise ValueError(
-            f"{name} must be {_words(kind)}{';' if _choices(kind) else ','} got {shown}"
+            f"{name} must be {_words(kind)}{';' if _choices(kind) else ','} got {short(value)}"
             + (f" (did you mean {close[0]!r}?)" if close else "")
         ) from None
 

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from minidiff.checks_networks import check_dtype
+from minidiff.checks_kinds import path_of
+from minidiff.checks_networks import check_dtype, check_model, check_weights
 from minidiff.data.images import Classes, count_classes, read_classes
 from minidiff.denoiser import Denoiser
 from minidiff.engine.distributed import shell, usable
@@ -66,9 +67,10 @@ def save_weights(
         raise ValueError(f'quantize must be None or "int8", got {quantize!r}')
     if half and not quantize:
         raise ValueError('half names the exceptions to quantize="int8": give both or neither')
+    net = check_weights(model, "a file")
     if classes and (n := count_classes(read_classes(classes))) != model.num_classes:
         raise ValueError(f"classes are {n} names, but the network has {model.num_classes} classes")
-    tensors = unwrapped(model.network.state_dict(), ("_orig_mod",))
+    tensors = unwrapped(net.state_dict(), ("_orig_mod",))
     tensors = pack(tensors, half) if quantize else tensors
     info = {**describe(model), "quantize": quantize, "card": dict(card or {})}
     write(path, tensors, {**info, "classes": classes})
@@ -90,6 +92,7 @@ def load_weights(name_or_path: str | Path, model: Denoiser) -> Info:
     ...     load_weights(f"{folder}/mine.safetensors", model)["predict"]
     'eps'
     """
+    net: Any = check_weights(model, "load_weights")
     path = _find(name_or_path) or Path(name_or_path)
     if path.is_dir():
         other = compat.load_folder(path)
@@ -99,7 +102,6 @@ def load_weights(name_or_path: str | Path, model: Denoiser) -> Info:
     for name in ("predict", "sigma_data"):
         if (theirs := {**AT_FIRST, **info}.get(name)) != (ours := getattr(model, name)):
             raise CheckpointError(f"{path} was trained with {name} = {theirs!r}, not {ours!r}")
-    net = model.network
     tensors = unpack(network_tensors(tensors, info))
     widened = model.learns_variance and info.get("variance") in ("small", "large")
     if widened:
@@ -161,6 +163,7 @@ def available() -> list[str]:
 
 def describe(model: Denoiser) -> Info:
     """What is needed, beside the weights, to build `model` again."""
+    check_model(model)
     if not isinstance(model.clip, bool):
         raise CheckpointError(
             "an x0 hook is a function and cannot be stored: set model.clip to True or False, "
@@ -278,7 +281,7 @@ def _load_into(net: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 def _find(name_or_path: str | Path) -> Path | None:
     """The file that is meant; None for a model of the hub."""
-    name, path = str(name_or_path), Path(name_or_path)
+    name, path = str(name_or_path), path_of(name_or_path)
     if not name:
         raise CheckpointError("the name of the weights is empty: give . for the folder you are in")
     if name in available():

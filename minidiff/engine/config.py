@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from minidiff.checks_kinds import kind
+from minidiff.checks_networks import check_weights
 from minidiff.data.sets import Folder, Images, check_source
 from minidiff.denoiser import Denoiser, Variance
 from minidiff.engine.checkpoint import check_start
@@ -257,17 +259,14 @@ def read_overrides(arguments: Sequence[str]) -> dict[str, Any]:
 def check_run(config: object, data: object, model: object) -> TrainConfig:
     """The settings; ValueError where one of the three is of another kind."""
     if not isinstance(config, TrainConfig):
-        raise ValueError(f"config must be a TrainConfig, got a {type(config).__name__}")
+        raise ValueError(f"config must be a TrainConfig, got {kind(config)}")
     if not isinstance(data, Images | Folder | None):
         raise ValueError(
-            "data must be Images(pixels, labels, classes) or what data.load returns, got a "
-            f"{type(data).__name__}"
+            "data must be Images(pixels, labels, classes) or what data.load returns, got "
+            f"{kind(data)}"
         )
-    if not isinstance(model, Denoiser | None):
-        raise ValueError(
-            f"model must be a Denoiser, such as Denoiser(net, schedule), got a "
-            f"{type(model).__name__}"
-        )
+    if model is not None:
+        check_weights(model, "training")
     return config
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from minidiff.checks_networks import check_module
 from minidiff.engine.distributed import fill
 from minidiff.settings import Decay, checked
 
@@ -40,6 +41,7 @@ class EMA:
         self.decays: tuple[float, ...] = checked("decay", decay, tuple[Decay, ...])
         if not 0 < len(set(self.decays)) == len(self.decays):
             raise ValueError(f"decay must be one or more different numbers, got {self.decays}")
+        check_module(model, "EMA")
         self.warmup = warmup
         self.updates = 0
         self.names = [name for name, _ in model.named_parameters()]
@@ -53,7 +55,7 @@ class EMA:
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         """One step of the average: m <- m + (1 - d)(w - m), for every decay."""
-        weights = [p.float() for p in model.parameters()]  # themselves, if float32 already
+        weights = [p.float() for p in self._weights(model)]  # themselves, if float32 already
         for d, shadow in zip(self.decays, self.shadows, strict=True):
             if self.warmup:
                 d = min(d, (1 + self.updates) / (10 + self.updates))
@@ -64,21 +66,21 @@ class EMA:
     @torch.no_grad()
     def copy_to(self, model: nn.Module, decay: float | None = None) -> None:
         """Overwrite the weights of `model` by the average (of the first decay, or of `decay`)."""
-        for p, m in zip(model.parameters(), self.shadows[self._index(decay)], strict=True):
+        for p, m in zip(self._weights(model), self.shadows[self._index(decay)], strict=True):
             p.copy_(m)
         _fill(dict(model.named_buffers()), self.buffers)
 
     @contextmanager
     def averaged(self, model: nn.Module, decay: float | None = None) -> Iterator[nn.Module]:
         """Within the `with` block `model` holds the averaged weights; afterwards its own again."""
-        own = [p.detach().clone() for p in model.parameters()]
+        own = [p.detach().clone() for p in self._weights(model)]
         buffers = {k: b.detach().clone() for k, b in model.named_buffers()}
         self.copy_to(model, decay)
         try:
             yield model
         finally:
             with torch.no_grad():
-                for p, w in zip(model.parameters(), own, strict=True):
+                for p, w in zip(self._weights(model), own, strict=True):
                     p.copy_(w)
                 _fill(dict(model.named_buffers()), buffers)
 
@@ -114,6 +116,16 @@ class EMA:
             for name, m in zip(self.names, shadow, strict=True):
                 fill(m, state[f"{d}/{name}"])
         _fill({f"buffers/{name}": b for name, b in self.buffers.items()}, state)
+
+    def _weights(self, model: nn.Module) -> list[nn.Parameter]:
+        """The model's weights, as many as are averaged."""
+        weights = [*check_module(model, "EMA").parameters()]
+        if len(weights) != len(self.names):
+            raise ValueError(
+                f"this EMA follows a network with {len(self.names)} tensors of weights, got one "
+                f"with {len(weights)}: give it the network that it was made for"
+            )
+        return weights
 
     def _index(self, decay: float | None) -> int:
         if decay is not None and decay not in self.decays:

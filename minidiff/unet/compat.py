@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from minidiff.checks_kinds import kind
+from minidiff.checks_networks import check_model
 from minidiff.unet import foreign, papers
 from minidiff.unet.folder import FILES, read_network, read_pipeline, read_scheduler
 from minidiff.unet.names import DIFFUSERS, IMPROVED, OLD, PORT, State, fill, rename, unwrapped
@@ -54,7 +56,7 @@ def unet_to_diffusers(net: UNet, old_names: bool = False) -> tuple[dict[str, Any
 
     There: `UNet2DModel.from_config(config).load_state_dict(state)`.
     """
-    config = foreign.to_diffusers(net.config)
+    config = foreign.to_diffusers(_ours(net).config)
     state = translate(net.state_dict(), net.config, DIFFUSERS)
     return config, rename(state, OLD) if old_names else state
 
@@ -69,7 +71,7 @@ def unet_from_port(config: Any, state: Mapping[str, Tensor]) -> UNet:
 
 def unet_to_port(net: UNet) -> tuple[dict[str, Any], State]:
     """The (keyword arguments, state dict) of the same network as the port's `Model`."""
-    return papers.to_port(net.config), translate(net.state_dict(), net.config, PORT)
+    return papers.to_port(_ours(net).config), translate(net.state_dict(), net.config, PORT)
 
 
 def unet_from_improved_diffusion(flags: Mapping[str, Any], state: Mapping[str, Tensor]) -> UNet:
@@ -202,9 +204,8 @@ def save_folder(model: Denoiser, folder: str | Path) -> None:
     """
     from safetensors.torch import save_file
 
-    folder, net = Path(folder), model.network
-    if not isinstance(net, UNet):
-        raise ValueError(f"diffusers cannot rebuild a {type(net).__name__}, only minidiff's UNet")
+    check_model(model)
+    folder, net = Path(folder), _ours(model.network)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is not empty; choose a new folder")
     config, state = unet_to_diffusers(net)
@@ -230,3 +231,11 @@ def save_folder(model: Denoiser, folder: str | Path) -> None:
         half_done.rename(folder)
     finally:
         shutil.rmtree(half_done, ignore_errors=True)
+
+
+def _ours(net: object) -> UNet:
+    if not isinstance(net, UNet):
+        raise ValueError(
+            f"others can rebuild minidiff's UNet (that of a Denoiser is model.net), not {kind(net)}"
+        )
+    return net

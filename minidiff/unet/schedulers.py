@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from minidiff.checks_kinds import short
 from minidiff.checks_schedule import MOST_STEPS
 from minidiff.schedule import EXACT, Schedule
 from minidiff.settings import Range, check_fields
@@ -183,7 +184,7 @@ def _settings(scheduler: Mapping[str, Any], reads: Reads, name: str) -> Settings
     if unknown := [k for k in given if k not in (*known, *WALK)]:
         raise ValueError(
             f"the scheduler has settings that minidiff does not know: "
-            f"{', '.join(f'{k}={_short(given[k])}' for k in unknown[:5])}"
+            f"{', '.join(f'{k}={short(given[k])}' for k in unknown[:5])}"
         )
     if "variance_type" not in reads.heeds:
         given["variance_type"] = None
@@ -270,9 +271,4 @@ def scheduler_settings(model: Denoiser) -> dict[str, Any]:
 
 
 def _lacks(name: str, value: object, only: str) -> ValueError:
-    return ValueError(f"minidiff's Denoiser lacks {name}={_short(value)}; it must be {only}")
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]}…"
+    return ValueError(f"minidiff's Denoiser lacks {name}={short(value)}; it must be {only}")
