@@ -11,8 +11,8 @@ from typing import SupportsFloat, SupportsIndex
 import torch
 from torch import Tensor
 
-from minidiff.checks_kinds import check_number, check_tensor, short
 from minidiff.checks_networks import check_schedule
+from minidiff.kinds import check_number, check_tensor, kind, short
 from minidiff.schedule import Index, Schedule
 from minidiff.variances import beta_tilde_of
 
@@ -124,6 +124,8 @@ def _not_below(s: Index, t: Index) -> ValueError:
 
 def sigma_squared(schedule: Schedule, sigma: float | Tensor, s: Index, rest: Tensor) -> Tensor:
     """sigma^2 shaped like rest = 1 - alpha_bar_s, refused where it is larger than that."""
+    if not isinstance(sigma, Tensor):
+        check_number(sigma=sigma)
     if not isinstance(s, Tensor) and not isinstance(sigma, Tensor):  # in every step of a sampler
         most = 1 - schedule.alpha_bar_at(s)
         if not sigma**2 <= most + 1e-12:
@@ -219,7 +221,10 @@ def check_probes(probes: int | None, noise: str) -> None:
 
 def per_sample(weight: float | Tensor, x: Tensor) -> Tensor:
     """A weight, one number or one for each sample, float64 and shaped to multiply x."""
-    w = torch.as_tensor(weight, dtype=torch.float64, device=x.device)
+    try:
+        w = torch.as_tensor(weight, dtype=torch.float64, device=x.device)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"weight must be a number or ({len(x)},), got {kind(weight)}") from None
     if w.ndim and w.shape != (len(x),):
         raise ValueError(f"weight must be a number or ({len(x)},), got {tuple(w.shape)}")
     return w.reshape(-1, *(1,) * (x.ndim - 1))

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from minidiff.checks_kinds import kind, short
+from minidiff.kinds import kind, short
 from minidiff.schedule import Schedule
 
 

@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor
 
-from minidiff.checks_kinds import check_number, is_whole, short
+from minidiff.kinds import check_number, is_whole, short
 
 MOST_STEPS = 1_000_000  # T is a number of steps, not of images: a table of 8 MB
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from minidiff.checks_kinds import is_whole, short
+from minidiff.kinds import is_whole, short
 from minidiff.schedule import Index, Schedule
 
 

@@ -14,10 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minidiff.checks_kinds import check_number, check_tensor, drawn_on, kind
+from minidiff.checks import check_counts
 from minidiff.checks_networks import check_callable
 from minidiff.checks_schedule import check_T
 from minidiff.checks_times import check_tau
+from minidiff.kinds import check_number, check_tensor, drawn_on, kind
 from minidiff.samplers import Step
 from minidiff.schedule import EXACT
 
@@ -38,6 +39,8 @@ class Letters:
 
     def __init__(self, K: int, T: int, noise: Tensor) -> None:
         self.K, self.T = K, check_T(T)
+        check_counts(K=K)
+        check_tensor(noise=noise)
         self.noise = noise.double()
         self.alpha_bar = 1 - torch.arange(self.T + 1, **EXACT) / self.T
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from minidiff.adaptive import dopri5
 from minidiff.checks import admit, check_probes, check_uint8
-from minidiff.checks_kinds import drawn_on
 from minidiff.checks_networks import check_model
 from minidiff.denoiser import Denoiser
+from minidiff.kinds import drawn_on
 from minidiff.ode import predict_at
 from minidiff.process import Gaussian, PerSample, randn
 

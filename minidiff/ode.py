@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from minidiff.checks import admit, check_finite, one_of
-from minidiff.checks_kinds import check_number
 from minidiff.checks_networks import check_model
 from minidiff.checks_times import check_tau
 from minidiff.denoiser import Clip, Denoiser, Prediction
+from minidiff.kinds import check_number
 from minidiff.process import cast, randn
 from minidiff.samplers import Step
 from minidiff.spacing import tau
@@ -45,6 +45,7 @@ def predict_at(
     """
     check_model(model)
     check_number(sigma=sigma)
+    admit(x_bar=x_bar)
     t = float(model.schedule.t_at_sigma(torch.tensor(float(sigma), dtype=torch.float64)))
     t = round(t) if abs(t - round(t)) < 1e-9 else t
     return model(x_bar / math.sqrt(1 + sigma**2), t, clip=clip, **cond)

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from minidiff import sharp
 from minidiff.data.files import write_whole
-from minidiff.data.images import to_uint8
+from minidiff.data.images import as_pictures, to_uint8
+from minidiff.kinds import as_frames, as_points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,15 +75,11 @@ def mosaic(x: Tensor, ncols: int | None = None, *, pad: int = 1) -> Tensor:
     >>> mosaic(torch.zeros(6, 1, 8, 8), ncols=3).shape
     torch.Size([19, 28, 3])
     """
-    x = x[None] if x.ndim == 3 else x
-    if x.ndim != 4 or x.shape[1] not in (1, 3) or len(x) == 0:
-        raise ValueError(
-            f"images must be (B, 1, H, W) or (B, 3, H, W) with B >= 1, got {tuple(x.shape)}"
-        )
+    x = as_pictures(x)
     n, _, h, w = x.shape
     ncols = min(n, ncols or math.ceil(math.sqrt(n)))
     nrows = math.ceil(n / ncols)
-    pixels = to_uint8(x.detach().cpu()).expand(-1, 3, -1, -1).permute(0, 2, 3, 1)  # (B, H, W, 3)
+    pixels = to_uint8(x).expand(-1, 3, -1, -1).permute(0, 2, 3, 1)  # (B, H, W, 3)
     out = torch.full((nrows * (h + pad) + pad, ncols * (w + pad) + pad, 3), 255, dtype=torch.uint8)
     for i, image in enumerate(pixels):
         top, left = (i // ncols) * (h + pad) + pad, (i % ncols) * (w + pad) + pad
@@ -129,7 +126,8 @@ def film(
 
     >>> fig = film([torch.rand(4, 1, 8, 8) * 2 - 1 for _ in range(5)], [5, 4, 3, 2, 1], rows=2)
     """
-    strip = torch.stack([f[:rows].detach().cpu() for f in frames], 1)  # (rows, frames, C, H, W)
+    shown = [as_pictures(frame)[:rows] for frame in as_frames(frames)]
+    strip = torch.stack(shown, 1)  # (rows, frames, C, H, W)
     _, ncols, _, h, w = strip.shape
     if len(labels) not in (0, ncols):
         raise ValueError(f"{ncols} frames need {ncols} labels, got {len(labels)}")
@@ -151,7 +149,7 @@ def scatter(
     import matplotlib.pyplot as plt
 
     ax = ax or plt.subplots(figsize=(3.2, 3.2), layout="constrained")[1]
-    xy = x.detach().cpu()
+    xy = as_points(x, 2)
     options: dict[str, Any] = {"s": 4, "alpha": 0.5, "linewidths": 0, **kwargs}
     ax.scatter(xy[:, 0], xy[:, 1], **options)
     ax.set_aspect("equal")
@@ -164,7 +162,7 @@ def trajectories(
     paths: Tensor, ax: Axes | None = None, *, limit: float | None = None, **kwargs: Any
 ) -> Axes:
     """Paths (steps, N, 2) of N points: thin lines from a grey dot (start) to a red one (end)."""
-    xy = paths.detach().cpu()
+    xy = as_points(paths, 3)
     ax = scatter(xy[0], ax, limit=limit, s=8, color="#999999", alpha=0.8, zorder=2)
     line: dict[str, Any] = {"color": COLOURS[5], "linewidth": 0.6, "alpha": 0.6, "zorder": 1}
     ax.plot(xy[:, :, 0], xy[:, :, 1], **{**line, **kwargs})
@@ -185,7 +183,7 @@ def field(
     ax = ax or plt.subplots(figsize=(3.2, 3.2), layout="constrained")[1]
     u = torch.linspace(-limit, limit, n)
     at = torch.cartesian_prod(u, u)  # (n * n, 2)
-    v = f(at).detach().cpu()
+    v = as_points(f(at), 2)
     ax.quiver(*at.T, *v.T, **{"color": "#555555", "pivot": "mid", **kwargs})
     ax.set_aspect("equal")
     return ax
@@ -248,7 +246,7 @@ def save_animation(
     """Write an animation as .webp (lossless) or .gif, by the name."""
     if (kind := Path(path).suffix.lower()) not in (".webp", ".gif"):
         raise ValueError(f"an animation is written as .webp or .gif, got {str(path)!r}")
-    pictures = [_picture(frame, width) for frame in frames]
+    pictures = [_picture(frame, width) for frame in as_frames(frames)]
     lossless = {"lossless": True} if kind == ".webp" else {}
     write_whole(path, _encode(pictures, kind[1:], fps, **lossless))
 
@@ -288,7 +286,7 @@ def animation(
     >>> animation([torch.zeros(4, 1, 8, 8), torch.ones(4, 1, 8, 8)], alt="Black turns white.").alt
     'Black turns white.'
     """
-    pictures = [_picture(frame, 0) for frame in frames]
+    pictures = [_picture(frame, 0) for frame in as_frames(frames)]
     still = _png(pictures[-1]) if pictures else b""
     for options in ({"lossless": True}, {"quality": 85}, {"quality": 60}, {"quality": 30}):
         webp = _encode(pictures, "webp", fps, **options)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from minidiff.checks import check_step, level, levels, sigma_squared
-from minidiff.checks_kinds import check_tensor, drawn_on
+from minidiff.kinds import check_tensor, drawn_on
 from minidiff.schedule import Index, Schedule
 from minidiff.variances import beta_of, beta_tilde_of
 
@@ -92,6 +92,8 @@ def randn(like: Tensor, generator: torch.Generator | None = None) -> Tensor:
     torch.Size([2, 3])
     """
     check_tensor(like=like)
+    if not like.is_floating_point():
+        raise ValueError(f"like must be a floating tensor, got {like.dtype}: x.float()")
     if isinstance(generator, PerSample):
         noise = generator.fill(torch.empty(like.shape, dtype=like.dtype), Tensor.normal_)
     else:

@@ -21,6 +21,7 @@ from minidiff.checks import admit, check_eta, check_finite, check_single, per_sa
 from minidiff.checks_networks import check_model
 from minidiff.checks_times import check_tau
 from minidiff.denoiser import Clip, Denoiser, Prediction
+from minidiff.kinds import check_tensor
 from minidiff.process import Gaussian, cast, ddim_posterior, ddim_sigma, diffuse, randn
 
 
@@ -196,6 +197,7 @@ def interpolate(
     check_single(admit(x0=x0, y0=y0))
     xt = diffuse(model.schedule, x0, t, randn(x0, generator))
     yt = diffuse(model.schedule, y0, t, randn(y0, generator))
-    n = len(weight)
+    check_tensor(weight=weight)
+    n = weight.numel()
     mixed = lerp(xt.expand(n, *xt.shape[1:]), yt.expand(n, *yt.shape[1:]), weight)
     return ancestral(model, mixed, range(t, -1, -1), generator=generator, **cond)

@@ -16,7 +16,7 @@ from numbers import Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from minidiff.checks_kinds import short
+from minidiff.kinds import short
 
 
 @dataclass(frozen=True)

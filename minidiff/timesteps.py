@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from minidiff.checks import check_counts
-from minidiff.checks_kinds import check_tensor, drawn_on
 from minidiff.checks_networks import check_schedule
 from minidiff.checks_schedule import check_T
+from minidiff.kinds import check_tensor, drawn_on, kind
 from minidiff.schedule import Schedule
 from minidiff.weighting import weights_vlb
 
@@ -181,6 +181,10 @@ class LossAwareTimes:
         Losses that are not finite are left out. Nothing waits for a GPU.
         """
         check_tensor(t=t, losses=losses)
+        if t.is_floating_point() or t.numel() != losses.numel():
+            raise ValueError(
+                f"t must be whole numbers, one for each loss, got {kind(t)} for {kind(losses)}"
+            )
         t, losses = t.reshape(-1), losses.detach().double().reshape(-1)
         self.losses, self.counts = self.losses.to(losses.device), self.counts.to(losses.device)
         t = torch.where(losses.isfinite(), t.to(losses.device), 0)

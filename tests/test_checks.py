@@ -339,7 +339,7 @@ def test_common_slips_are_taken_or_answered_in_a_sentence() -> None:
         (lambda: md.inpaint(model, x, x, None, 5), "mask must be bool.* got NoneType"),
         (lambda: md.inpaint(model, x, x, (x > 0).numpy(), 5), "mask must be bool.* got ndarray"),
         (lambda: md.train({"steps": 1}), "config must be a TrainConfig, got a dict"),
-        (lambda: md.train(data=x), r"data must be Images\(pixels.* got a Tensor"),
+        (lambda: md.train(data=x), r"data must be Images\(pixels.* got a tensor"),
         (lambda: md.train(model=model.net), "model must be a Denoiser.* got a UNet"),
         (lambda: md.load_pretrained("digits", dtype="float16"), "dtype must be torch.float32"),
         (lambda: md.load_pretrained("digits", dtype=torch.int8), "got torch.int8"),

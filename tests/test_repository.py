@@ -24,15 +24,16 @@ MODULES = {
 ROOMS = {"unet", "engine", "measure", "data", "cli"}
 # What a room may import, beside itself. The mathematics is what stands on top of the package.
 ARROWS = {
-    "mathematics": set(),
-    "data": set(),
-    "unet": {"mathematics"},
-    "measure": {"data"},
+    "kinds": set(),
+    "mathematics": {"kinds"},
+    "data": {"kinds"},
+    "unet": {"kinds", "mathematics"},
+    "measure": {"kinds", "data"},
     "sharp": set(),
-    "plots": {"data", "sharp"},
-    "engine": {"mathematics", "unet", "data", "plots"},
+    "plots": {"kinds", "data", "sharp"},
+    "engine": {"kinds", "mathematics", "unet", "data", "plots"},
     "__main__": {"cli"},
-    "cli": {"mathematics", "unet", "data", "measure", "plots", "engine"},
+    "cli": {"kinds", "mathematics", "unet", "data", "measure", "plots", "engine"},
 }
 
 
@@ -46,7 +47,7 @@ sys.path[:] = [p for p in sys.path if not os.path.exists(p + "/minidiff/__init__
 
 def room(module: str) -> str:
     first = module.split(".")[0]
-    return first if first in ROOMS | {"plots", "sharp", "__main__"} else "mathematics"
+    return first if first in ROOMS | {"kinds", "plots", "sharp", "__main__"} else "mathematics"
 
 
 def imports(path: Path, everywhere: bool = True) -> set[str]:

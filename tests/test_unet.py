@@ -367,13 +367,13 @@ def test_double_precision_goes_all_the_way():
     ("options", "arguments", "message"),
     [
         ({}, {"x": (2, 1, 8, 9)}, "9 is not a multiple of 2 .* 8 or 10 would fit"),
-        ({}, {"x": (2, 3, 8, 8)}, "takes 1 channels, got shape"),
+        ({}, {"x": (2, 3, 8, 8)}, "takes 1 channels, got a tensor of shape"),
         ({}, {"x": (1, 8, 8)}, r"x must be \(B, 1, H, W\)"),
         ({}, {"x": (2, 1, 0, 8)}, "0 is not a multiple of 2 .*; 2 would fit"),
-        ({}, {"t": (3,)}, r"one entry per image, a tensor of shape \(2,\), got shape \(3,\)"),
+        ({}, {"t": (3,)}, r"one entry per image, a tensor of shape \(2,\), got .* shape \(3,\)"),
         ({}, {"labels": (2,)}, "unconditional network"),
-        ({"num_classes": 10}, {}, r"0\.\.9, or 10 for no class; got none"),
-        ({"num_classes": 10}, {"labels": (1,)}, r"got shape \(1,\)"),
+        ({"num_classes": 10}, {}, r"0\.\.9, or 10 for no class; got None"),
+        ({"num_classes": 10}, {"labels": (1,)}, r"got .* shape \(1,\)"),
         ({}, {"x_self": (2, 1, 8, 8)}, "self_cond=True"),
         ({"self_cond": True}, {"x_self": (2, 1, 8, 9)}, "shape of x"),
     ],
@@ -391,12 +391,12 @@ def test_errors_say_what_is_wrong_and_what_would_fit(options, arguments, message
     ("options", "arguments", "message"),
     [
         ({}, {"x": torch.zeros(2, 1, 8, 8, dtype=torch.uint8)}, "floats .*from_uint8"),
-        ({}, {"x": [[0.0]]}, r"\(B, 1, H, W\).*got something of type list"),
-        ({}, {"t": 3}, r"got something of type int; the same t for all: torch\.full\(\(2,\), t\)"),
+        ({}, {"x": [[0.0]]}, r"\(B, 1, H, W\).*got a list"),
+        ({}, {"t": 3}, r"got an int; the same t for all: torch\.full\(\(2,\), t\)"),
         ({"num_classes": 10}, {"labels": torch.tensor([0, 11])}, r"0\.\.9, or 10 .* got 0\.\.11"),
         ({"num_classes": 10}, {"labels": torch.tensor([-1, 3])}, r"got -1\.\.3"),
         ({"num_classes": 10}, {"labels": torch.zeros(2)}, r"whole entries .* torch\.float32"),
-        ({"num_classes": 10}, {"labels": 3}, "got something of type int"),
+        ({"num_classes": 10}, {"labels": 3}, "got an int"),
     ],
 )
 def test_errors_for_what_is_not_the_right_kind_of_thing(options, arguments, message):

@@ -23,6 +23,7 @@ from minidiff.data.creature_colours import FURS, GROUNDS, HILL, PAINTS, SKY, pal
 from minidiff.data.creature_faces import EYES, MUZZLES
 from minidiff.data.creature_parts import EARS, HAIRS, PATTERNS, Paper, frame
 from minidiff.data.shapes import coverage
+from minidiff.kinds import check_generator, check_tensor
 
 PARTS = {"ears": EARS, "muzzle": MUZZLES, "eyes": EYES, "hair": HAIRS, "pattern": PATTERNS}
 FACTORS = {name: tuple(kinds) for name, kinds in PARTS.items()}
@@ -35,12 +36,14 @@ PIXELS_AT_ONCE = 2**19  # what fits into a processor's cache
 
 def random(n: int, generator: torch.Generator | None = None) -> Tensor:
     """Factors of n creatures, (n, 7): in each column a number of a name in `FACTORS`, uniform."""
+    check_generator(generator)
     columns = [torch.randint(count, (n,), generator=generator) for count in COUNTS]
     return torch.stack(columns, dim=1)
 
 
 def vary(n: int, generator: torch.Generator | None = None) -> Tensor:
     """Variations of n creatures, (n, 6): numbers uniform in -1..1, as named in `VARIATIONS`."""
+    check_generator(generator)
     return 2 * torch.rand(n, len(VARIATIONS), generator=generator) - 1
 
 
@@ -68,6 +71,7 @@ def draw(factors: Tensor, size: int = 32, variation: Tensor | None = None) -> Te
 
 def _check(factors: Tensor, size: int, variation: Tensor | None) -> None:
     _check_size(size)
+    check_tensor(factors=factors, **({} if variation is None else {"variation": variation}))
     if factors.is_floating_point() or factors.ndim != 2 or factors.shape[1] != len(COUNTS):
         raise ValueError(
             f"factors must be whole numbers of shape (N, {len(COUNTS)}), a column for each of "

@@ -15,6 +15,7 @@ from minidiff.data.images import Device, Images, Which, picked
 from minidiff.data.layout import Layout
 from minidiff.data.pictures import Header, decode, header
 from minidiff.data.workers import leave_signals_to_main, signals_kept_back
+from minidiff.kinds import drawn_on
 
 
 class Folder(torch.utils.data.Dataset[tuple[Tensor, int]]):
@@ -104,7 +105,7 @@ class Folder(torch.utils.data.Dataset[tuple[Tensor, int]]):
         flip: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """As `Images.batch`, reading the files now."""
-        where = generator.device if generator is not None else torch.device("cpu")
+        where = drawn_on(generator, torch.device("cpu"))
         index = picked(which, len(self), generator, where).tolist()
         pixels, labels = zip(*(self[i] for i in index), strict=True)
         some = Images(torch.stack(pixels), torch.tensor(labels), self.classes).to(self.device)

@@ -10,6 +10,8 @@ from typing import SupportsIndex
 import torch
 from torch import Tensor
 
+from minidiff.kinds import check_tensor, drawn_on, kind, short
+
 Device = torch.device | str | None
 Classes = tuple[str, ...] | tuple[tuple[str, ...], ...]  # names; K tuples of them if K labels each
 Which = SupportsIndex | Sequence[int] | Tensor  # so many at random, or those of these numbers
@@ -21,6 +23,7 @@ def from_uint8(images: Tensor) -> Tensor:
     >>> from_uint8(torch.tensor([0, 255], dtype=torch.uint8))
     tensor([-1.,  1.])
     """
+    check_tensor(images=images)
     if images.dtype != torch.uint8:
         raise ValueError(f"from_uint8 takes bytes (torch.uint8, 0..255), got {images.dtype}")
     return images.float() / 127.5 - 1
@@ -32,9 +35,21 @@ def to_uint8(x: Tensor) -> Tensor:
     >>> to_uint8(torch.tensor([-1.2, 0.0, 0.999, 1.0]))
     tensor([  0, 128, 255, 255], dtype=torch.uint8)
     """
+    check_tensor(x=x)
     if not x.is_floating_point():
         raise ValueError(f"to_uint8 takes floats in [-1, 1], got {x.dtype}; from_uint8 makes them")
     return ((x.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def as_pictures(x: Tensor) -> Tensor:
+    """What can be shown, (B, 1, H, W) or (B, 3, H, W) on the CPU; one (C, H, W) is a batch, too."""
+    check_tensor(images=x)
+    x = x[None] if x.ndim == 3 else x
+    if x.ndim != 4 or x.shape[1] not in (1, 3) or len(x) == 0:
+        raise ValueError(
+            f"images must be (B, 1, H, W) or (B, 3, H, W) with B >= 1, got {tuple(x.shape)}"
+        )
+    return x.detach().cpu()
 
 
 def check_images(images: Tensor) -> None:
@@ -43,7 +58,7 @@ def check_images(images: Tensor) -> None:
     if not is_bytes or images.ndim != 4 or images.shape[1] not in (1, 3) or not images.numel():
         raise ValueError(
             "images must be a uint8 tensor (N, C, H, W) with 1 or 3 channels, got "
-            f"{told(images)} (to_uint8 makes bytes of floats in -1..1; "
+            f"{kind(images)} (to_uint8 makes bytes of floats in -1..1; "
             "x.permute(0, 3, 1, 2) puts the channels of (N, H, W, C) in their place)"
         )
 
@@ -66,7 +81,7 @@ class Images:
         if not isinstance(x, Tensor) or x.dtype != torch.uint8 or x.ndim != 4 or not x.numel():
             raise ValueError(
                 "images must be a uint8 tensor of shape (N, C, H, W) with N, C, H, W of at least "
-                f"1, got {told(x)} (to_uint8 turns floats in -1..1 into that)"
+                f"1, got {kind(x)} (to_uint8 turns floats in -1..1 into that)"
             )
         object.__setattr__(self, "classes", read_classes(self.classes))
         found = count_classes(self.classes)
@@ -77,7 +92,7 @@ class Images:
             row = f"a row of {len(counts)}" if several else "one"
             raise ValueError(
                 f"labels must be a tensor of whole numbers (torch.long), {row} for each of the "
-                f"{len(x)} images, got {told(y)}"
+                f"{len(x)} images, got {kind(y)}"
             )
         if y.device.type == "cpu":  # a look at the values would wait for a GPU
             columns = y.view(len(x), -1).unbind(1)
@@ -119,7 +134,7 @@ class Images:
         >>> x0.shape, x0.max().item(), labels.shape
         (torch.Size([4, 3, 32, 32]), -1.0, torch.Size([4]))
         """
-        where = generator.device if generator is not None else self.images.device
+        where = drawn_on(generator, self.images.device)
         index = picked(which, len(self), generator, where).to(self.images.device)
         x0 = from_uint8(self.images[index])
         if flip:
@@ -163,15 +178,6 @@ def read_classes(classes: object) -> Classes:
     )
 
 
-def told(value: object) -> str:
-    """What was given in a tensor's place, or which tensor."""
-    if isinstance(value, Tensor):
-        return f"{value.dtype} of shape {tuple(value.shape)}"
-    kind = f"{type(value).__module__}.".removeprefix("builtins.") + type(value).__name__
-    hint = " (torch.from_numpy makes a tensor of it)" if kind == "numpy.ndarray" else ""
-    return f"something of type {kind}{hint}"
-
-
 def picked(which: Which, n: int, generator: torch.Generator | None, where: torch.device) -> Tensor:
     """The numbers of the images meant; so many at random if `which` is a number."""
     if not isinstance(which, Tensor) or not which.ndim:
@@ -190,7 +196,7 @@ def picked(which: Which, n: int, generator: torch.Generator | None, where: torch
     if index.ndim != 1 or index.is_floating_point() or index.dtype == torch.bool:
         raise ValueError(
             "the images of a batch are a whole number, so many at random, or a list of their "
-            f"numbers; got {' '.join(repr(which).split())[:80]}"
+            f"numbers; got {short(which)}"
         )
     if index.device.type == "cpu" and len(index) and not -n <= index.min() <= index.max() < n:
         low, high = int(index.min()), int(index.max())

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from minidiff.checks_kinds import path_of
 from minidiff.checks_networks import check_dtype, check_model, check_weights
 from minidiff.data.images import Classes, count_classes, read_classes
 from minidiff.denoiser import Denoiser
@@ -28,6 +27,7 @@ from minidiff.engine.tensorfile import Info as Info
 from minidiff.engine.tensorfile import NewerFormat
 from minidiff.engine.tensorfile import read as read
 from minidiff.engine.tensorfile import write as write
+from minidiff.kinds import path_of
 from minidiff.schedule import Schedule
 from minidiff.unet import compat
 from minidiff.unet.architectures import CONFIGS, Config, blank, build_network, read_config, skeleton

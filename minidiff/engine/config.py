@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from minidiff.checks_kinds import kind
 from minidiff.checks_networks import check_weights
 from minidiff.data.sets import Folder, Images, check_source
 from minidiff.denoiser import Denoiser, Variance
 from minidiff.engine.checkpoint import check_start
+from minidiff.kinds import kind
 from minidiff.parameterize import Kind
 from minidiff.schedule import Schedule
 from minidiff.settings import Amount, Count, Decay, Natural, Range, check_fields, checked, kinds

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from minidiff.checks_networks import check_model
 from minidiff.denoiser import Classes, Denoiser
 from minidiff.engine.distributed import World
 from minidiff.engine.signals import Stopped, stopped
@@ -50,6 +51,7 @@ class Sampling:
 
     def calls(self, model: Denoiser) -> int:
         """How often one walk asks the network."""
+        check_model(model)
         steps = len(tau(model.schedule, S=self.steps, spacing=self.spacing)) - 1
         return _CALLS.get(self.sampler, 1) * (steps - 1) + 1  # the last step is Euler's
 
@@ -64,6 +66,7 @@ class Sampling:
         self, model: Denoiser, x_T: Tensor, which: Sequence[int], noise: PerSample
     ) -> Iterator[Step]:
         """The sampler's steps from there."""
+        check_model(model)
         times = tau(model.schedule, S=self.steps, spacing=self.spacing)
         if classes := model.num_classes:
             labels = in_turn(which, classes, self.labels, model.null_label is not None)

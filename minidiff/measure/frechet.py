@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from minidiff.data.files import write_whole
-from minidiff.data.images import told
+from minidiff.kinds import kind
 
 
 class FrechetStats:
@@ -131,7 +131,7 @@ def check_features(*sides: Tensor) -> None:
         if not isinstance(x, Tensor) or x.ndim != 2 or not x.numel() or x.is_complex():
             raise ValueError(
                 "features must be a tensor (N, D) of finite numbers, which an extractor of "
-                f"minidiff.features makes of images (N, C, H, W), got {told(x)}"
+                f"minidiff.features makes of images (N, C, H, W), got {kind(x)}"
             )
         if not x.double().isfinite().all():  # a NaN must not read as some distance
             raise ValueError("features and what is made of them must be finite, got NaN or Inf")

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from minidiff.data.images import check_images, told
+from minidiff.data.images import check_images
+from minidiff.kinds import drawn_on, kind
 from minidiff.measure.cache import extract, reference_features
 from minidiff.measure.frechet import FrechetStats, check_features, frechet_distance
 
@@ -65,7 +66,7 @@ def _kernel(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _some(n: int, m: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
-    where = generator.device if generator is not None else "cpu"
+    where = drawn_on(generator, "cpu")
     return torch.randperm(n, generator=generator, device=where)[:m].to(device)
 
 
@@ -80,7 +81,7 @@ def inception_score(probs: Tensor, splits: int = 10) -> Estimate:
     """
     table = isinstance(probs, Tensor) and probs.ndim == 2 and probs.numel() > 0
     if not table or probs.is_complex():
-        raise ValueError(f"probs must be a tensor (N, K) of probabilities, got {told(probs)}")
+        raise ValueError(f"probs must be a tensor (N, K) of probabilities, got {kind(probs)}")
     if not 1 <= splits <= len(probs):
         raise ValueError(f"splits must be in 1..{len(probs)} (the number of images), got {splits}")
     if not ((probs >= 0).all() and (probs.sum(1) - 1).abs().max() <= 1e-3):

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from minidiff.checks_kinds import kind
 from minidiff.checks_networks import check_model
+from minidiff.kinds import kind
 from minidiff.unet import foreign, papers
 from minidiff.unet.folder import FILES, read_network, read_pipeline, read_scheduler
 from minidiff.unet.names import DIFFUSERS, IMPROVED, OLD, PORT, State, fill, rename, unwrapped

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
+from minidiff.kinds import kind
 from minidiff.settings import Amount, Count, Natural, Range, Share, check_fields
 from minidiff.unet.blocks import TimeKind
 
@@ -227,11 +228,11 @@ def check_inputs(
     if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[1] != c.in_channels:
         raise ValueError(
             f"x must be (B, {c.in_channels}, H, W): this network takes {c.in_channels} channels, "
-            f"got {_told(x)}"
+            f"got {kind(x)}"
         )
     if not x.is_floating_point():
         raise ValueError(
-            f"x must hold floats in about -1..1, got {x.dtype} (minidiff.images.from_uint8 "
+            f"x must hold floats in about -1..1, got {x.dtype} (minidiff.data.from_uint8 "
             f"turns stored images into that)"
         )
     for side in x.shape[2:]:
@@ -244,7 +245,7 @@ def check_inputs(
             )
     if not isinstance(t, Tensor) or t.shape != x.shape[:1]:
         raise ValueError(
-            f"t must have one entry per image, a tensor of shape ({len(x)},), got {_told(t)}; "
+            f"t must have one entry per image, a tensor of shape ({len(x)},), got {kind(t)}; "
             f"the same t for all: torch.full(({len(x)},), t)"
         )
     if labels is not None and not c.num_classes:
@@ -267,7 +268,7 @@ def _check_labels(c: Any, n: int, labels: Tensor | None) -> None:
     if not good:
         raise ValueError(
             f"this network is conditional: labels must have shape {shape} with {_entries(c)}; "
-            f"got {_told(labels)}"
+            f"got {kind(labels)}"
         )
     assert labels is not None
     # On a GPU a look at the values would wait for it; a compiled graph and vmap have none to see.
@@ -285,9 +286,3 @@ def _entries(c: Any) -> str:
         f"0..{k - 2}, or {k - 1} for no class" if c.null_class else f"0..{k - 1}" for k in c.vectors
     )
     return f"whole entries {', '.join(ends)}"
-
-
-def _told(value: object) -> str:
-    if isinstance(value, Tensor):
-        return f"shape {tuple(value.shape)}, {value.dtype}"
-    return "none" if value is None else f"something of type {type(value).__name__}"

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from minidiff.checks_kinds import short
 from minidiff.checks_schedule import MOST_STEPS
+from minidiff.kinds import short
 from minidiff.schedule import EXACT, Schedule
 from minidiff.settings import Range, check_fields
 

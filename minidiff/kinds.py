@@ -1,13 +1,19 @@
-"""All chapters: what kind of thing an argument is, before anybody looks at its numbers."""
+"""All chapters: what kind of thing an argument is, before anybody looks at its numbers.
+
+Imports nothing of the library, so that every room may ask.
+"""
 
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import SupportsFloat, TypeGuard
+from typing import SupportsFloat, TypeGuard, TypeVar
 
 import torch
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 def kind(thing: object) -> str:
@@ -16,6 +22,8 @@ def kind(thing: object) -> str:
         return "None"
     if isinstance(thing, type):
         return f"the class {thing.__name__}"
+    if isinstance(thing, Tensor):
+        return f"a tensor of shape {tuple(thing.shape)}, {thing.dtype}"
     name = type(thing).__name__
     return f"{'an' if name[0] in 'AEIOaeio' else 'a'} {name}"
 
@@ -44,6 +52,24 @@ def check_tensor(**values: object) -> None:
             raise ValueError(f"{name} must be a tensor, got {kind(x)}{how}")
 
 
+def as_points(x: Tensor, ndim: int) -> Tensor:
+    """Points of the plane, (N, 2), or paths of them, (steps, N, 2), on the CPU."""
+    check_tensor(points=x)
+    if x.ndim != ndim or x.shape[-1] != 2:
+        wanted = "(N, 2)" if ndim == 2 else "(steps, N, 2)"
+        raise ValueError(f"points of the plane must be {wanted}, got {kind(x)}")
+    return x.detach().cpu()
+
+
+def as_frames(frames: Iterable[T]) -> Iterable[T]:
+    """A film's pictures, each of them a tensor or a figure."""
+    frames = frames if isinstance(frames, Iterable) else [frames]
+    for frame in frames:
+        if not isinstance(frame, Tensor) and not hasattr(frame, "savefig"):
+            raise ValueError(f"frames must be tensors (B, C, H, W) or figures, got {kind(frame)}")
+        yield frame
+
+
 def check_number(**values: object) -> None:
     """Numbers, of Python, of NumPy or in a tensor; one each."""
     for name, x in values.items():
@@ -51,8 +77,7 @@ def check_number(**values: object) -> None:
             continue
         count = x.numel() if isinstance(x, Tensor) else getattr(x, "size", 1)
         if count != 1 or not isinstance(x, SupportsFloat):
-            got = f"one of shape {tuple(x.shape)}" if isinstance(x, Tensor) else kind(x)
-            raise ValueError(f"{name} must be one number, got {got}")
+            raise ValueError(f"{name} must be one number, got {kind(x)}")
 
 
 def path_of(place: object, name: str = "path") -> Path:
@@ -71,7 +96,7 @@ def check_generator(generator: object) -> None:
         )
 
 
-def drawn_on(generator: torch.Generator | None, device: torch.device | str) -> torch.device | str:
+def drawn_on(generator: torch.Generator | None, device: torch.device | str) -> torch.device:
     """Where random numbers are drawn: a generator knows one device only."""
     check_generator(generator)
-    return device if generator is None else generator.device
+    return torch.device(device) if generator is None else generator.device
