@@ -139,6 +139,14 @@ def check_answer(out: Tensor, xt: Tensor, variance: str, parts: int) -> None:
         )
 
 
+def check_prediction(prediction: object) -> None:
+    """What a model answered: x0 and eps together, not one of the two."""
+    if not hasattr(prediction, "raw"):
+        raise ValueError(
+            f"prediction must be a model's answer, model(xt, t); got {kind(prediction)}"
+        )
+
+
 def check_learned(variance: str, learns: bool) -> None:
     """loss_hybrid is for a model whose variance is learned."""
     if not learns:

@@ -19,7 +19,8 @@ def check_whole(t: Index) -> None:
     """A step of the chain: the bound has a term, and a table a weight, for each whole t alone."""
     if isinstance(t, float) or (isinstance(t, Tensor) and t.is_floating_point()):
         raise ValueError(
-            f"t must be whole: a table has one weight, the bound one term for each step; got {t}"
+            "t must be whole: a table has one weight, the bound one term for each step; got "
+            f"{short(t)}"
         )
 
 

@@ -21,6 +21,7 @@ from minidiff.checks_networks import (
     check_clock,
     check_device,
     check_parts,
+    check_prediction,
     check_sigma_data,
 )
 from minidiff.parameterize import KINDS, alpha_bars, pair, shown, target
@@ -149,6 +150,7 @@ class Denoiser(nn.Module):
         """
         kind = self.check_variance(variance)
         p = self(xt, t) if prediction is None else prediction
+        check_prediction(p)
         at, as_ = levels(self.schedule, t, s, x0=p.x0, xt=xt)
         mean = mu_tilde(p.x0, xt, at, as_)  # the estimate stands in for x_0
         if kind == "diagonal":

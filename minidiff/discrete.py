@@ -18,7 +18,7 @@ from minidiff.checks import check_counts
 from minidiff.checks_networks import check_callable
 from minidiff.checks_schedule import check_T
 from minidiff.checks_times import check_tau
-from minidiff.kinds import check_number, check_tensor, drawn_on, kind
+from minidiff.kinds import check_tensor, drawn_on, is_whole, kind, short
 from minidiff.samplers import Step
 from minidiff.schedule import EXACT
 
@@ -73,6 +73,9 @@ class Letters:
         masks a letter stays, so letters put into x_T are a condition.
         """
         self._check(xt, s, t)
+        check_tensor(x0=x0)
+        if x0.shape != (wanted := (*xt.shape, len(self.noise))):
+            raise ValueError(f"x0 must be probabilities {wanted}, got {kind(x0)}")
         noise, seen = self.noise.to(xt.device), self._one_hot(xt)
         at, as_ = float(self.alpha_bar[t]), float(self.alpha_bar[s])
         of_xt = (noise * seen).sum(-1, keepdim=True)  # noise(x_t)
@@ -93,8 +96,7 @@ class Letters:
     def guess(self, net: Callable[[Tensor, Tensor], Tensor], xt: Tensor, t: int) -> Tensor:
         """The network's probabilities of x_0, (B, …, letters); 0 for the mask."""
         check_callable(net=net)
-        check_tensor(xt=xt)
-        check_number(t=t)
+        self._check(xt, 0, t)
         logits = net(xt, torch.full((len(xt),), t - 1, device=xt.device))
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else kind(logits)
         if shape != (*xt.shape, self.K):
@@ -112,8 +114,7 @@ class Letters:
         Returns (B,). The bound on -log p(x_0) is the sum of these over t = 1..T; nothing is lost at
         T. For masks it is 1/t times the cross-entropy of the letters that x_t hides.
         """
-        check_number(t=t)
-        self._check(x0, t - 1, t)
+        self._check(x0, 0, t)
         q = self.posterior(self._one_hot(x0), xt, t, t - 1)
         p = self.reverse(net, xt, t, t - 1).clamp(min=1e-300)
         return (torch.xlogy(q, q) - torch.xlogy(q, p)).flatten(1).sum(1)
@@ -155,12 +156,11 @@ class Letters:
 
     def _check(self, x: Tensor, s: int, t: int) -> None:
         check_tensor(letters=x)
-        check_number(s=s, t=t)
-        ordered = 0 <= s < t <= self.T or s == t == 0
-        if x.is_floating_point() or not ordered:
+        whole = is_whole(s) and is_whole(t) and not x.is_floating_point() and x.dtype != torch.bool
+        if not whole or not (0 <= s < t <= self.T or s == t == 0):
             raise ValueError(
-                f"letters are whole numbers, and 0 <= s < t <= {self.T}; got {x.dtype}, s = {s}, "
-                f"t = {t}"
+                f"letters are whole numbers, and so are 0 <= s < t <= {self.T}; got {x.dtype}, "
+                f"s = {short(s)}, t = {short(t)}"
             )
         if x.device.type == "cpu" and x.numel() and not 0 <= x.min() <= x.max() < len(self.noise):
             raise ValueError(

@@ -43,6 +43,7 @@ class Gaussian(NamedTuple):
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log N(x; mean, var I) in nats, summed over the dimensions of each sample: (B,)."""
+        check_tensor(x=x)
         logp = -0.5 * ((x - self.mean) ** 2 / self.var + self.var.log() + math.log(2 * math.pi))
         return logp.flatten(1).sum(1)
 
@@ -204,7 +205,8 @@ def ddim_posterior(
     >>> bool((a.mean - posterior(schedule, x, x / 2, 9, 8).mean).abs() < 1e-14)
     True
     """
-    at, as_ = levels(schedule, t, s, x0=x0, xt=xt)
+    given = {} if eps is None else {"eps": eps}
+    at, as_ = levels(schedule, t, s, x0=x0, xt=xt, **given)
     var = sigma_squared(schedule, sigma, s, 1 - as_)
     if eps is None:
         eps = (xt - at.sqrt() * x0) / (1 - at).sqrt()

@@ -51,7 +51,7 @@ def save_weights(
 ) -> None:
     """Save the network of `model` and all that `load_pretrained` needs to build it again.
 
-    `quantize="int8"` is a quarter of the size, for shipping (see `minidiff.int8.pack`, also for
+    `quantize="int8"` is a quarter of the size, for shipping (`minidiff.engine.int8.pack`, also for
     `half`). `card` is the model card: a dictionary that says what the weights were trained on, by
     which command, and how good they are. `classes` are their names, as `Images` has them, if the
     network takes labels: `python -m minidiff sample --labels` then takes names, too.

@@ -13,14 +13,23 @@ import torch
 from torch import Tensor
 
 from minidiff.data.files import write_whole
-from minidiff.data.images import check_images
+from minidiff.data.images import Images, check_images
+from minidiff.kinds import kind
 
 if TYPE_CHECKING:
-    from minidiff.data.images import Images
     from minidiff.measure.features import Extractor
 
 
 Progress = Callable[[int], object]  # is told how many images more are done
+
+
+def check_extractor(extractor: object) -> None:
+    """What makes features, with its weights."""
+    if isinstance(extractor, type) or not hasattr(extractor, "frechet_name"):
+        raise ValueError(
+            "extractor must be one of minidiff.features, such as Inception768.load() or "
+            f'Classifier.load("digits"); got {kind(extractor)}'
+        )
 
 
 @torch.inference_mode()
@@ -29,6 +38,7 @@ def extract(
 ) -> tuple[Tensor, Tensor | None]:
     """Features (N, D), and class probabilities (N, K) or None, of uint8 images."""
     check_images(images)
+    check_extractor(extractor)
     features, probs = [], []
     for x in torch.split(images, batch):
         f, p = extractor(x.to(extractor.device, non_blocking=True))
@@ -53,6 +63,9 @@ def reference_features(
     file repeats it, with the sha256 of the features: one that is damaged, or of other images, is
     told of and made anew. `cache` is a folder; by default ~/.cache/minidiff/features.
     """
+    check_extractor(extractor)
+    if not isinstance(reference, Images):
+        raise ValueError(f"reference must be Images, as of data.load; got {kind(reference)}")
     found = hashlib.sha256(str(tuple(reference.images.shape)).encode())
     found.update(reference.images.cpu().contiguous().numpy().tobytes())
     found.update(extractor.digest.encode())

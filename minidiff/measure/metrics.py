@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from minidiff.data.images import check_images
-from minidiff.kinds import drawn_on, kind
-from minidiff.measure.cache import extract, reference_features
+from minidiff.kinds import check_generator, check_tensor, drawn_on, kind
+from minidiff.measure.cache import check_extractor, extract, reference_features
 from minidiff.measure.frechet import FrechetStats, check_features, frechet_distance
 
 if TYPE_CHECKING:
@@ -171,6 +171,10 @@ def compare(
     random: a folder's come class by class. Against a mean and a covariance alone there is nothing
     but the Fréchet distance.
     """
+    check_extractor(extractor)
+    check_generator(generator)
+    if probs is not None:
+        check_tensor(probs=probs)
     stats = real if isinstance(real, FrechetStats) else FrechetStats().update(real)
     result = {extractor.frechet_name: frechet_distance(FrechetStats().update(fake), stats)}
     if isinstance(real, Tensor):
@@ -199,6 +203,7 @@ def evaluate(
 ) -> dict[str, float | int | str]:
     """All measures of uint8 samples (N, C, H, W) against real images; see `compare`."""
     check_images(samples)
+    check_generator(generator)
     real = reference_features(reference, extractor, batch=batch, cache=cache)
     fake, probs = extract(samples, extractor, batch=batch)
     return {
