@@ -54,9 +54,10 @@ def admit(
     Between the data, t = 0, and the first noise level, t = 1, there is no time.
     """
     high = check_schedule(schedule).T if times else 0
-    check_tensor(**states)
     first = next(iter(states.values()))
     for name, x in states.items():
+        if not isinstance(x, Tensor):
+            check_tensor(**{name: x})
         if not x.is_floating_point():
             raise ValueError(
                 f"{name} must be a floating tensor, got {x.dtype}; scale uint8 images to [-1, 1] "
@@ -124,7 +125,7 @@ def _not_below(s: Index, t: Index) -> ValueError:
 
 def sigma_squared(schedule: Schedule, sigma: float | Tensor, s: Index, rest: Tensor) -> Tensor:
     """sigma^2 shaped like rest = 1 - alpha_bar_s, refused where it is larger than that."""
-    if not isinstance(sigma, Tensor):
+    if not isinstance(sigma, Tensor | float):
         check_number(sigma=sigma)
     if not isinstance(s, Tensor) and not isinstance(sigma, Tensor):  # in every step of a sampler
         most = 1 - schedule.alpha_bar_at(s)

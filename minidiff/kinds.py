@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 T = TypeVar("T")
+PLAIN = (int, float)  # numbers of Python itself, at which nobody need look twice
 
 
 def kind(thing: object) -> str:
@@ -73,7 +74,7 @@ def as_frames(frames: Iterable[T]) -> Iterable[T]:
 def check_number(**values: object) -> None:
     """Numbers, of Python, of NumPy or in a tensor; one each."""
     for name, x in values.items():
-        if isinstance(x, int | float):
+        if isinstance(x, PLAIN):
             continue
         count = x.numel() if isinstance(x, Tensor) else getattr(x, "size", 1)
         if count != 1 or not isinstance(x, SupportsFloat):

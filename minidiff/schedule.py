@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from minidiff.checks_schedule import check_ends, check_T, check_t, check_table
+from minidiff.kinds import PLAIN
 from minidiff.variances import beta_of, beta_tilde_of
 
 Index = int | float | Tensor  # of a table: whole, or between its entries
@@ -182,7 +183,7 @@ class Schedule:
 
     # ------------------------------------------------------------------ tables, indexed by t
 
-    @property
+    @cached_property
     def T(self) -> int:
         """Number of noising steps; t runs 1..T."""
         return len(self.alpha_bar) - 1
@@ -246,7 +247,8 @@ class Schedule:
         >>> Schedule.from_betas([0.1, 0.5]).alpha_bar_at(2)
         0.45
         """
-        check_t(t, self.T)
+        if not isinstance(t, PLAIN) or not 0 <= t <= self.T:
+            check_t(t, self.T)
         if t == int(t):
             return float(self.alpha_bar[int(t)])
         return float(self._between(torch.tensor(t, **EXACT), "cpu"))
