@@ -80,7 +80,7 @@ def vlb_term(
     [0.0, 0.0]
     """
     check_model(model)
-    admit({"t": t}, 1, model.schedule, x0=x0, xt=xt)
+    admit({"t": t}, 1, model.schedule, xt=xt, x0=x0)
     check_whole(t)
     p = model(xt, t) if prediction is None else prediction
     if not isinstance(t, Tensor):
