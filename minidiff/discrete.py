@@ -73,9 +73,7 @@ class Letters:
         masks a letter stays, so letters put into x_T are a condition.
         """
         self._check(xt, s, t)
-        check_tensor(x0=x0)
-        if x0.shape != (wanted := (*xt.shape, len(self.noise))):
-            raise ValueError(f"x0 must be probabilities {wanted}, got {kind(x0)}")
+        self._check_probabilities(x0, xt)
         noise, seen = self.noise.to(xt.device), self._one_hot(xt)
         at, as_ = float(self.alpha_bar[t]), float(self.alpha_bar[s])
         of_xt = (noise * seen).sum(-1, keepdim=True)  # noise(x_t)
@@ -166,6 +164,11 @@ class Letters:
             raise ValueError(
                 f"letters must be in 0..{len(self.noise) - 1}, got {int(x.min())}..{int(x.max())}"
             )
+
+    def _check_probabilities(self, p: Tensor, x: Tensor) -> None:
+        check_tensor(x0=p)
+        if p.shape != (wanted := (*x.shape, len(self.noise))):
+            raise ValueError(f"x0 must be probabilities of shape {wanted}, got {kind(p)}")
 
 
 def choose(p: Tensor, generator: torch.Generator | None = None) -> Tensor:

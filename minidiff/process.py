@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -205,8 +205,7 @@ def ddim_posterior(
     >>> bool((a.mean - posterior(schedule, x, x / 2, 9, 8).mean).abs() < 1e-14)
     True
     """
-    given: dict[str, Any] = {} if eps is None else {"eps": eps}
-    at, as_ = levels(schedule, t, s, x0=x0, xt=xt, **given)
+    at, as_ = levels(schedule, t, s, x0=x0, xt=xt, eps=xt if eps is None else eps)
     var = sigma_squared(schedule, sigma, s, 1 - as_)
     if eps is None:
         eps = (xt - at.sqrt() * x0) / (1 - at).sqrt()
