@@ -309,7 +309,7 @@ X = torch.zeros(2, 3)
         (lambda: md.elbo(Denoiser(smooth, S1000), X.byte()), "scale uint8 images"),
         (lambda: md.prior_kl(S1000, X.byte()), "scale uint8 images"),
         (lambda: md.vlb_term(Denoiser(smooth, S1000), X, X, 0), r"1\.\.1000, got 0"),
-        (lambda: md.vlb_term(Denoiser(smooth, S1000), X[:1], X, 5), "xt has shape"),
+        (lambda: md.vlb_term(Denoiser(smooth, S1000), X[:1], X, 5), "x0 has shape"),
         (lambda: md.vlb_term(Denoiser(smooth, S1000), X.to("meta"), X, 1), "x0 is on meta"),
         (lambda: md.gamma(S1000, S1000.beta_tilde.sqrt()), "sigma_t > 0"),
         (lambda: md.gamma(S1000, torch.full((1001,), 0.5)), "at most 1 - alpha_bar"),
