@@ -11,6 +11,7 @@ from torch import Tensor
 from minidiff.checks import admit
 from minidiff.checks_networks import check_model
 from minidiff.denoiser import Denoiser
+from minidiff.kinds import check_number
 from minidiff.ode import predict_at
 from minidiff.process import cast
 
@@ -52,6 +53,7 @@ def dopri5(f: Any, y: Any, start: float, end: float, rtol: float, atol: float) -
         from torchdiffeq import odeint
     except ImportError as error:
         raise ImportError("adaptive solving needs torchdiffeq: pip install torchdiffeq") from error
+    check_number(rtol=rtol, atol=atol)
     first = y[0] if isinstance(y, tuple) else y
     if not first.numel():  # torchdiffeq finds no step for an empty batch
         return y

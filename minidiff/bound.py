@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minidiff.checks import admit
+from minidiff.checks import admit, check_levels
 from minidiff.checks_networks import check_model, check_schedule
 from minidiff.checks_times import check_whole
 from minidiff.denoiser import Denoiser, Prediction
@@ -36,6 +36,7 @@ def decoder_nll(g: Gaussian, x0: Tensor, levels: int | None = LEVELS) -> Tensor:
     1.0
     """
     admit(mean=g.mean, x0=x0)
+    check_levels(levels)
     if levels is None:
         return -g.log_prob(x0)
     half = 1 / (levels - 1)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from minidiff.checks_networks import check_schedule
-from minidiff.kinds import check_number, check_tensor, kind, short
+from minidiff.kinds import check_number, check_tensor, is_whole, kind, short
 from minidiff.schedule import Index, Schedule
 from minidiff.variances import beta_tilde_of
 
@@ -202,12 +202,21 @@ def one_of(name: str, value: str, choices: Sequence[str]) -> str:
 def check_counts(**counts: int) -> None:
     """How often something is done: whole numbers from 1."""
     for name, n in counts.items():
-        if not isinstance(n, int) or n < 1:
+        if not is_whole(n) or n < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, got {short(n)}")
+
+
+def check_levels(levels: int | None) -> None:
+    """Values that a number of the data may have, or None if it is any real number."""
+    if levels is not None and (not is_whole(levels) or levels < 2):
+        raise ValueError(
+            f"levels must be a whole number from 2 (256 for bytes), or None; got {short(levels)}"
+        )
 
 
 def check_share(share: float) -> None:
     """A share of the whole, and not nothing."""
+    check_number(share=share)
     if not 0 < share <= 1:
         raise ValueError(f"share must be above 0 and at most 1 (0.995 is 99.5%), got {share}")
 
@@ -216,8 +225,10 @@ def check_probes(probes: int | None, noise: str) -> None:
     """Hutchinson's probes: their number, None for the exact trace, and their distribution."""
     if noise not in ("rademacher", "gaussian"):
         raise ValueError(f'noise must be "rademacher" or "gaussian", got {short(noise)}')
-    if probes is not None and probes < 1:
-        raise ValueError(f"probes must be at least 1, or None for the exact trace; got {probes}")
+    if probes is not None and (not is_whole(probes) or probes < 1):
+        raise ValueError(
+            f"probes must be at least 1, or None for the exact trace; got {short(probes)}"
+        )
 
 
 def per_sample(weight: float | Tensor, x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from minidiff.kinds import kind, short
+from minidiff.kinds import check_number, kind, short
 from minidiff.schedule import Schedule
 
 
@@ -93,6 +93,7 @@ def check_clip(clip: object) -> None:
 
 def check_sigma_data(sigma_data: float) -> None:
     """The unit of the data is a number above 0."""
+    check_number(sigma_data=sigma_data)
     if not 0 < sigma_data < math.inf:
         raise ValueError(
             f"sigma_data must be above 0, the standard deviation of the data, got {sigma_data}"

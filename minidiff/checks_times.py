@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from minidiff.kinds import is_whole, short
+from minidiff.kinds import check_number, is_whole, short
 from minidiff.schedule import Index, Schedule
 
 
@@ -26,6 +26,7 @@ def check_whole(t: Index) -> None:
 
 def check_tau(steps: Iterable[float] | int, T: int, end: float = 0) -> list[float]:
     """The steps, refused unless they fall strictly to `end` and stay within T; whole: int."""
+    check_number(end=end)
     if not isinstance(steps, Iterable):  # their number: what tau(T, S) would give
         S, _, end = grid_ends(T, steps, "linear", None, end)
         steps = [int(end) + (T - int(end)) * i // S for i in range(S, -1, -1)]
@@ -61,6 +62,8 @@ def grid_ends(
         raise ValueError(f"spacing={spacing!r} needs the schedule: tau(schedule, S=…)")
     if spacing == "leading" and start is not None:
         raise ValueError("spacing='leading' starts below start, as it does below T; take another")
+    if start is not None:
+        check_number(start=start)
     start, end = check_tau([n if start is None else start, end], int(n), end)
     if spacing != "karras" and not (isinstance(start, int) and isinstance(end, int)):
         raise ValueError(

@@ -44,6 +44,12 @@ def is_whole(n: object) -> TypeGuard[int]:
     return not isinstance(n, bool)
 
 
+def check_size(n: object) -> None:
+    """How many are drawn: a whole number, 0 too."""
+    if not is_whole(n) or n < 0:
+        raise ValueError(f"n must be a whole number, how many to draw; got {short(n)}")
+
+
 def check_tensor(**values: object) -> None:
     """Tensors, and nothing that could become one: a list, an array of NumPy's, a number."""
     for name, x in values.items():

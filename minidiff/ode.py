@@ -118,6 +118,7 @@ class Churn:
     noise: float = 1.0
 
     def __post_init__(self) -> None:
+        check_number(amount=self.amount, low=self.low, high=self.high, noise=self.noise)
         if not (self.amount >= 0 and self.noise >= 0 and self.low <= self.high):
             raise ValueError(f"churn needs amount >= 0, noise >= 0 and low <= high, got {self}")
 

@@ -21,7 +21,7 @@ from minidiff.checks import admit, check_eta, check_finite, check_single, per_sa
 from minidiff.checks_networks import check_model
 from minidiff.checks_times import check_tau
 from minidiff.denoiser import Clip, Denoiser, Prediction
-from minidiff.kinds import check_tensor
+from minidiff.kinds import check_number, check_tensor
 from minidiff.process import Gaussian, cast, ddim_posterior, ddim_sigma, diffuse, randn
 
 
@@ -109,6 +109,7 @@ def _admit(
     """The steps of a walk, checked now and not at its first `next`."""
     check_model(model)
     admit(x_T=x_T)
+    check_number(end=end)
     T = model.schedule.T
     return check_tau([*range(T, math.floor(end), -1), end] if tau is None else tau, T, end)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from minidiff.checks import check_counts
 from minidiff.checks_networks import check_schedule
 from minidiff.checks_schedule import check_T
-from minidiff.kinds import check_tensor, drawn_on, kind
+from minidiff.kinds import check_number, check_size, check_tensor, drawn_on, kind
 from minidiff.schedule import Schedule
 from minidiff.weighting import weights_vlb
 
@@ -34,6 +34,7 @@ class UniformTimes:
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
         """(t, w): n steps in 1..T and the weights that keep the mean of w * loss unbiased."""
+        check_size(n)
         where = drawn_on(generator, device)
         t = torch.randint(1, self.T + 1, (n,), device=where, generator=generator)
         return t.to(device), torch.ones(n, device=device)
@@ -77,6 +78,7 @@ class BoundTimes:
     """
 
     def __init__(self, schedule: Schedule, share: float = 0.25) -> None:
+        check_number(share=share)
         if not 0 <= share <= 1:
             raise ValueError(f"share must be a part between 0 and 1, got {share}")
         gamma = weights_vlb(schedule)[1:]
@@ -114,6 +116,7 @@ class LogNormalTimes:
 
     def __init__(self, schedule: Schedule, mean: float = -1.2, std: float = 1.2) -> None:
         check_schedule(schedule)
+        check_number(mean=mean, std=std)
         if not 0 <= std < math.inf:
             raise ValueError(f"std must be a spread of at least 0, got {std}")
         self.schedule, self.mean, self.std = schedule, mean, std
@@ -146,6 +149,7 @@ class LossAwareTimes:
 
     def __init__(self, T: int, history: int = 10, mix: float = 1e-3) -> None:
         check_counts(history=history)
+        check_number(mix=mix)
         self.T = check_T(T)
         self.history = history
         self.mix = mix
@@ -169,6 +173,7 @@ class LossAwareTimes:
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
         """(t, w): n steps drawn from p, and w = 1/(T p_t)."""
+        check_size(n)
         where = drawn_on(generator, device)
         u = torch.rand(n, device=where, generator=generator, dtype=torch.float64)
         p = self.probabilities().to(where)
@@ -211,6 +216,7 @@ class LossAwareTimes:
 
 def _strata(n: int, device: torch.device | str, generator: torch.Generator | None) -> Tensor:
     """One point in each stretch [i/n, (i+1)/n) of [0, 1), all shifted alike, in random order."""
+    check_size(n)
     where = drawn_on(generator, device)
     u = torch.rand(1, device=where, generator=generator, dtype=torch.float64)
     places = torch.randperm(n, device=where, generator=generator)

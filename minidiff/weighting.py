@@ -6,6 +6,7 @@ from torch import Tensor
 
 from minidiff.checks import one_of
 from minidiff.checks_networks import check_schedule
+from minidiff.kinds import check_number
 from minidiff.schedule import Schedule
 
 
@@ -33,6 +34,7 @@ def weights_p2(schedule: Schedule, k: float = 1.0, power: float = 1.0) -> Tensor
     1.0
     """
     check_schedule(schedule)
+    check_number(k=k, power=power)
     return (k + schedule.snr) ** -power
 
 
@@ -43,4 +45,5 @@ def weights_min_snr(schedule: Schedule, limit: float = 5.0) -> Tensor:
     1.0
     """
     check_schedule(schedule)
+    check_number(limit=limit)
     return limit / schedule.snr.clamp(min=limit)

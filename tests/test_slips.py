@@ -108,6 +108,8 @@ NO_TENSOR = [X.tolist(), X.numpy(), None, MODEL, UNET, S, 3, "x", [X], (X, X)]
 NO_STATE = [*NO_TENSOR, X.to(torch.uint8), X.long(), X > 0, X[0, 0, 0], X[0, 0, 0, 0]]
 NO_TIME = [None, "9", [9], -1, 10_001, float("nan"), float("inf"), torch.tensor([3, 4, 5]), X, S]
 NO_GENERATOR = [0, np.random.default_rng(0), "cpu", torch]
+NO_NUMBER = [None, "9", [9], X, MODEL]
+NUMBERS = {"int", "float", "int | None", "float | None"}
 STATES = {"x0", "xt", "xs", "x_T", "y0", "x_bar", "eps", "prediction", "a", "b"}
 TENSORS = {"x", "like", "image", "images", "features", "real", "fake", "probs", "factors", "frames"}
 TENSORS |= {"paths", "means", "losses", "samples", "noise"}
@@ -150,6 +152,8 @@ def wrong(name: str, parameter: str, annotation: str) -> list[Any]:
         found = NO_TIME
     elif "Generator" in annotation:
         found = NO_GENERATOR
+    elif annotation in NUMBERS and name.rpartition(".")[0] in ("md", *OWNERS):
+        found = NO_NUMBER
     elif parameter in STATES and "Tensor" in annotation:
         found = NO_STATE
     elif parameter in TENSORS and "Tensor" in annotation:
@@ -169,6 +173,7 @@ FINE: dict[str, list[Any]] = {
 # and extractors, which others ask.
 INSIDE = {"md.Elbo", "md.UNet.embed", "md.Transformer.embed", "md.toy.MLP.forward"}
 INSIDE |= {"md.data.Folder.batch", "md.data.Folder.stream", "md.features.Extractor.forward"}
+INSIDE |= {"md.Churn.raised", "md.UNetConfig.head_width"}
 INSIDE |= {"md.toy.ExactNet.forward", "md.Schedule.at", "md.Denoiser.in_units"}
 
 

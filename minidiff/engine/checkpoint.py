@@ -27,7 +27,7 @@ from minidiff.engine.tensorfile import Info as Info
 from minidiff.engine.tensorfile import NewerFormat
 from minidiff.engine.tensorfile import read as read
 from minidiff.engine.tensorfile import write as write
-from minidiff.kinds import path_of
+from minidiff.kinds import path_of, short
 from minidiff.schedule import Schedule
 from minidiff.unet import compat
 from minidiff.unet.architectures import CONFIGS, Config, blank, build_network, read_config, skeleton
@@ -64,7 +64,7 @@ def save_weights(
     {'data': 'digits'}
     """
     if quantize not in (None, "int8"):
-        raise ValueError(f'quantize must be None or "int8", got {quantize!r}')
+        raise ValueError(f'quantize must be None or "int8", got {short(quantize)}')
     if half and not quantize:
         raise ValueError('half names the exceptions to quantize="int8": give both or neither')
     net = check_weights(model, "a file")

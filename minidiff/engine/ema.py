@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from minidiff.checks_networks import check_module
 from minidiff.engine.distributed import fill
+from minidiff.kinds import short
 from minidiff.settings import Decay, checked
 
 
@@ -128,8 +129,10 @@ class EMA:
         return weights
 
     def _index(self, decay: float | None) -> int:
-        if decay is not None and decay not in self.decays:
-            raise ValueError(f"no average with decay {decay}; this EMA follows {self.decays}")
+        if decay is not None and not (isinstance(decay, float) and decay in self.decays):
+            raise ValueError(
+                f"no average with decay {short(decay)}; this EMA follows {self.decays}"
+            )
         return 0 if decay is None else self.decays.index(decay)
 
 
