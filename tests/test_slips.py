@@ -81,6 +81,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "md.ddim": {"eta": 1.0},
     "md.loss_hybrid": {"model": md.Denoiser(unet(out_channels=2), S, "eps", "learned").eval()},
     "md.solve": {"method": "heun", "churn": md.Churn(40)},
+    "md.vlb_term": {"t": 1},
     "md.plots.scatter": {"x": torch.zeros(4, 2)},
 }
 LETTERS = torch.tensor([[0, 1], [2, 0]])
@@ -165,6 +166,8 @@ def wrong(name: str, parameter: str, annotation: str) -> list[Any]:
 # Values that a parameter of this name takes here, though they would be slips elsewhere.
 FINE: dict[str, list[Any]] = {
     "md.Denoiser.net": [None],  # without a network it still knows its process
+    "md.encode.steps": [None],  # every step
+    "md.decode.steps": [None],
     "md.plots.film.frames": NO_TENSOR[-2:],
     "md.plots.animation.frames": NO_TENSOR[-2:],
     "md.plots.save_animation.frames": NO_TENSOR[-2:],
