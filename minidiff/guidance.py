@@ -26,21 +26,20 @@ from minidiff.schedule import Index
 def guide(model: Denoiser, labels: Tensor, w: float = 0.0, null: Classes | None = None) -> Guided:
     """Classifier-free guidance: eps = (1 + w) eps(x_t, y) - w eps(x_t, no label).
 
-        Ho & Salimans 2022, eq. (6). A Denoiser with its labels bound: any sampler takes it. Both
-        predictions come from one batch of twice the size. w = 0 is the conditional model itself.
+    Ho & Salimans 2022, eq. (6). A Denoiser with its labels bound: any sampler takes it. Both
+    predictions come from one batch of twice the size. w = 0 is the conditional model itself.
 
-        model: a Denoiser whose network takes `labels`; labels: (B,) long, 0..num_classes-1, or
-        (B, K) if an image has K labels; those that are "none" are left to the network.
-        null: the label, or the K labels, that stand for "none" (default: the model's `null_label`).
-        Without them w must be 0.
+    model: a Denoiser whose network takes `labels`; labels: (B,) long, 0..num_classes-1, or
+    (B, K) if an image has K labels; those that are "none" are left to the network.
+    null: the label, or the K labels, that stand for "none" (default: the model's `null_label`).
+    Without them w must be 0.
 
-        >>> from minidiff.kinds import check_number
-    from minidiff.schedule import Schedule
-        >>> net = lambda x, t, labels: labels.float().reshape(-1, 1).expand_as(x)
-        >>> model = Denoiser(net, Schedule.linear(1000), clip=False)
-        >>> guided = guide(model, torch.tensor([3]), w=1.0, null=10)
-        >>> guided(torch.zeros(1, 2), 500).eps.tolist()  # 2 * 3 - 10
-        [[-4.0, -4.0]]
+    >>> from minidiff.schedule import Schedule
+    >>> net = lambda x, t, labels: labels.float().reshape(-1, 1).expand_as(x)
+    >>> model = Denoiser(net, Schedule.linear(1000), clip=False)
+    >>> guided = guide(model, torch.tensor([3]), w=1.0, null=10)
+    >>> guided(torch.zeros(1, 2), 500).eps.tolist()  # 2 * 3 - 10
+    [[-4.0, -4.0]]
     """
     return Guided(model, labels, w, null)
 
@@ -50,21 +49,20 @@ def guide_by_classifier(
 ) -> ByClassifier:
     """Classifier guidance: eps = eps_theta(x_t) - w sqrt(1 - alpha_bar_t) grad log p(y | x_t).
 
-        Dhariwal & Nichol 2021, eq. (14) (their s is w). Like `guide` a Denoiser that any sampler takes:
-        the score of p(x_t) p(y | x_t)^w, so w = 1 is the conditional distribution if network and
-        classifier are right. (Their algorithm 1 shifts the mean of ancestral sampling by w Sigma grad
-        instead, the same in the limit of many steps.) The model's variance is left as it is.
+    Dhariwal & Nichol 2021, eq. (14) (their s is w). Like `guide` a Denoiser that any sampler takes:
+    the score of p(x_t) p(y | x_t)^w, so w = 1 is the conditional distribution if network and
+    classifier are right. (Their algorithm 1 shifts the mean of ancestral sampling by w Sigma grad
+    instead, the same in the limit of many steps.) The model's variance is left as it is.
 
-        classifier: called as classifier(x_t, t - 1), like the network, on noisy images; returns logits
-        (B, K). Its gradient is taken with respect to x_t, at the cost of a backward pass a call.
-        labels: (B,) long, 0..K-1.
+    classifier: called as classifier(x_t, t - 1), like the network, on noisy images; returns logits
+    (B, K). Its gradient is taken with respect to x_t, at the cost of a backward pass a call.
+    labels: (B,) long, 0..K-1.
 
-        >>> from minidiff.kinds import check_number
-    from minidiff.schedule import Schedule
-        >>> model = Denoiser(lambda x, t: torch.zeros_like(x), Schedule.linear(1000), clip=False)
-        >>> guided = guide_by_classifier(model, lambda x, t: x, torch.tensor([0, 1]))
-        >>> guided(torch.zeros(2, 2), 1000).eps.round(decimals=4).tolist()  # up in y, down in the other
-        [[-0.5, 0.5], [0.5, -0.5]]
+    >>> from minidiff.schedule import Schedule
+    >>> model = Denoiser(lambda x, t: torch.zeros_like(x), Schedule.linear(1000), clip=False)
+    >>> guided = guide_by_classifier(model, lambda x, t: x, torch.tensor([0, 1]))
+    >>> guided(torch.zeros(2, 2), 1000).eps.round(decimals=4).tolist()  # up in y, down in the other
+    [[-0.5, 0.5], [0.5, -0.5]]
     """
     return ByClassifier(model, classifier, labels, w)
 
