@@ -5,6 +5,7 @@ Only numbers that lie on the CPU anyway are looked at: a check must never wait f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence, Sized
 from typing import SupportsFloat, SupportsIndex
 
@@ -254,6 +255,19 @@ def known_part(x0: Tensor, mask: Tensor, xt: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"x0 {tuple(x0.shape)} and mask {tuple(mask.shape)} must fit x_T {tuple(xt.shape)}"
         ) from None
+
+
+def check_means(means: Tensor) -> None:
+    """Where the parts of a mixture lie."""
+    check_tensor(means=means)
+    if means.ndim < 2:
+        raise ValueError(f"means must be (K, D) or (K, C, H, W), got {tuple(means.shape)}")
+
+
+def check_space(x: Tensor, shape: tuple[int, ...]) -> None:
+    """Points of a mixture's own space, whole or flattened."""
+    if admit(x=x).shape[1:].numel() != math.prod(shape):
+        raise ValueError(f"points must be {('B', *shape)}, got {tuple(x.shape)}")
 
 
 def check_single(x0: Tensor) -> None:

@@ -59,6 +59,15 @@ def check_tensor(**values: object) -> None:
             raise ValueError(f"{name} must be a tensor, got {kind(x)}{how}")
 
 
+def check_plane(image: Tensor) -> tuple[int, int]:
+    """Height and width of one grey image."""
+    check_tensor(image=image)
+    if image.ndim != 2:
+        raise ValueError(f"image must be (H, W), as image[0] is of (1, H, W); got {kind(image)}")
+    height, width = image.shape
+    return height, width
+
+
 def as_points(x: Tensor, ndim: int) -> Tensor:
     """Points of the plane, (N, 2), or paths of them, (steps, N, 2), on the CPU."""
     check_tensor(points=x)

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from minidiff.checks import check_step
+from minidiff.checks import admit, check_means, check_space, check_step, known_part, level
+from minidiff.checks_networks import check_schedule
+from minidiff.kinds import check_generator, check_plane, check_size
 from minidiff.process import cast
 from minidiff.schedule import Schedule
 
@@ -31,13 +33,12 @@ class GaussianMixture:
     def __init__(
         self, means: Tensor, std: float | Tensor = 1.0, weights: Tensor | None = None
     ) -> None:
-        if means.ndim < 2:
-            raise ValueError(f"means must be (K, D) or (K, C, H, W), got {tuple(means.shape)}")
+        check_means(means)
         self.shape = means.shape[1:]
         self.means = means.double().flatten(1)  # (K, D)
         k = len(means)
         sd = torch.as_tensor(std, dtype=torch.float64)
-        w = torch.ones(k) if weights is None else weights
+        w = torch.ones(k) if weights is None else torch.as_tensor(weights)
         fits = w.shape == (k,) and sd.shape in ((), (1,), (k,))
         if not fits or not bool((w > 0).all()) or not bool((sd > 0).all()):
             raise ValueError(f"weights and std must be positive, one for each of {k} components")
@@ -51,6 +52,8 @@ class GaussianMixture:
         dtype: torch.dtype | None = None,
     ) -> Tensor:
         """n exact samples, (n, …)."""
+        check_size(n)
+        check_generator(generator)
         k = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         eps = torch.randn(n, self.means.shape[1], generator=generator, dtype=torch.float64)
         x = self.means[k] + self.var[k, None].sqrt() * eps
@@ -73,19 +76,19 @@ class GaussianMixture:
         >>> round(float(q.var[0]), 3)
         1.0
         """
-        a = schedule.alpha_bar_at(t)
+        a = check_schedule(schedule).alpha_bar_at(t)
         means = (math.sqrt(a) * self.means).reshape(-1, *self.shape)
         return GaussianMixture(means, (a * self.var + 1 - a).sqrt(), self.weights)
 
     def posterior_mean(self, schedule: Schedule, xt: Tensor, t: int | Tensor) -> Tensor:
         """E[x_0 | x_t], the best x0 a network can predict; (B, …)."""
-        a = schedule.at(t, xt).reshape(-1, 1)
+        a = level(schedule, t, xt=xt).reshape(-1, 1)
         r, gain, away, _ = self._bayes(a, xt)
         return cast((r @ self.means + _average(r * gain, away)).reshape(xt.shape), xt)
 
     def eps(self, schedule: Schedule, xt: Tensor, t: int | Tensor) -> Tensor:
         """E[eps | x_t] = -sqrt(1 - alpha_bar_t) grad log q(x_t): the minimizer of L_simple."""
-        a = schedule.at(t, xt)
+        a = level(schedule, t, xt=xt)
         x0 = self.posterior_mean(schedule, xt.double(), t)
         return cast((xt - a.sqrt() * x0) / (1 - a).sqrt(), xt)
 
@@ -103,7 +106,7 @@ class GaussianMixture:
         >>> [round(w, 2) for w in q.weights.tolist()]
         [0.5, 0.5]
         """
-        if len(xt) != 1:
+        if len(admit(xt=xt)) != 1:
             raise ValueError(f"reverse takes one x_t of shape (1, …), got {tuple(xt.shape)}")
         check_step(schedule, t, s)
         qs = self.noised(schedule, s) if s else self
@@ -124,9 +127,9 @@ class GaussianMixture:
         >>> rest.means.tolist(), round(float(rest.weights[1]), 3)
         ([[-1.0], [1.0]], 1.0)
         """
-        if len(x0) != 1:
+        if len(admit(x0=x0)) != 1:
             raise ValueError(f"given takes one x0 of shape (1, …), got {tuple(x0.shape)}")
-        known = mask.expand(self.shape).flatten()
+        known = known_part(x0, mask, x0)[1].flatten()
         part = GaussianMixture(self.means[:, known], self.var.sqrt(), self.weights)
         weights = part._log_joint(part._away(x0.flatten(1)[:, known])).softmax(1)[0]
         return GaussianMixture(self.means[:, ~known], self.var.sqrt(), weights + 1e-300)
@@ -144,7 +147,7 @@ class GaussianMixture:
         if self.means.shape[1] != 1:
             raise ValueError("flow is exact in one dimension only: means of shape (K, 1)")
         start, end = self.noised(schedule, t), self.noised(schedule, s)
-        x = xt.double()
+        x = admit(xt=xt).double()
         target = start._log_odds(x)
         reach = float(end.means.abs().max() + 40 * end.var.max().sqrt())
         low, high = torch.full_like(x, -reach), torch.full_like(x, reach)
@@ -154,12 +157,11 @@ class GaussianMixture:
             low, high = torch.where(below, middle, low), torch.where(below, high, middle)
         return cast((low + high) / 2, xt)
 
-    # ------------------------------------------------------------------ inside
-
     # Made once and read twice: with a thousand digits as means (B, K, D) is all that takes time.
 
     def _away(self, x: Tensor) -> Tensor:
         """x - m_k, (B, K, D)."""
+        check_space(x, self.shape)
         return x.double().flatten(1)[:, None] - self.means
 
     def _log_joint(self, away: Tensor) -> Tensor:
@@ -193,7 +195,7 @@ class ExactNet(nn.Module):
     def __init__(self, mixture: GaussianMixture, schedule: Schedule) -> None:
         super().__init__()
         self.mixture = mixture
-        self.schedule = schedule
+        self.schedule = check_schedule(schedule)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """E[eps | x_t] for indices t in 0..T-1, whole or fractional."""
@@ -235,6 +237,7 @@ def moons(n: int, generator: torch.Generator | None = None, noise: float = 0.05)
     >>> moons(5).shape
     torch.Size([5, 2])
     """
+    check_generator(generator)
     angle = math.pi * torch.rand(n, generator=generator)
     second = torch.rand(n, generator=generator) < 0.5
     x = torch.where(second, 1 - angle.cos(), angle.cos())
@@ -248,6 +251,7 @@ def swiss_roll(n: int, generator: torch.Generator | None = None, noise: float = 
     >>> swiss_roll(5).shape
     torch.Size([5, 2])
     """
+    check_generator(generator)
     angle = 1.5 * math.pi * (1 + 2 * torch.rand(n, generator=generator))
     x = torch.stack([angle * angle.cos(), angle * angle.sin()], 1) / 15
     return _finish(x, noise, generator)
@@ -261,6 +265,7 @@ def spirals(
     >>> spirals(5).shape
     torch.Size([5, 2])
     """
+    check_generator(generator)
     r = torch.rand(n, generator=generator).sqrt()
     arm = torch.randint(arms, (n,), generator=generator)
     angle = 3 * math.pi * r + 2 * math.pi * arm / arms
@@ -273,7 +278,8 @@ def silhouette(n: int, image: Tensor, generator: torch.Generator | None = None) 
     >>> silhouette(5, torch.eye(8)).shape
     torch.Size([5, 2])
     """
-    h, w = image.shape
+    check_generator(generator)
+    h, w = check_plane(image)
     weight = (image.double() - image.double().min()).flatten()
     if not bool((weight > 0).any()):
         raise ValueError("silhouette needs an image with bright and dark pixels, got one grey")
