@@ -589,7 +589,7 @@ def test_another_unit_is_another_model(tmp_path: Path) -> None:
     write(path, tensors, info)
     assert load_pretrained(path).sigma_data == 1
     train(replace(TINY, steps=2), tmp_path / "run", resume=True, bar=False)
-    with pytest.raises(CheckpointError, match="trained with sigma_data = 1"):
+    with pytest.raises(CheckpointError, match=r"begun with sigma_data = 1.0 \(now 0.5\)"):
         train(replace(TINY, sigma_data=0.5), tmp_path / "run", resume=True, bar=False)
     with pytest.raises(CheckpointError, match="trained with sigma_data = 1"):
         Trainer(replace(TINY, init=str(path), sigma_data=0.5), ONE, load("digits"))
