@@ -4,6 +4,28 @@ WRONG = {
     "ex-14-slerp": [
         (
             """
+def my_slerp(a, b, w):  # the cosine as if b were as long as a
+    theta = torch.arccos(((a @ b) / (a @ a)).clamp(-1, 1))
+    w = w[:, None]
+    if torch.sin(theta) < 1e-6:
+        return (1 - w) * a + w * b
+    return (torch.sin((1 - w) * theta) * a + torch.sin(w * theta) * b) / torch.sin(theta)
+""",
+            "divide the cosine by both norms",
+        ),
+        (
+            """
+def my_slerp(a, b, w):  # stays at a when the angle is 0
+    theta = torch.arccos(((a @ b) / (a.norm() * b.norm())).clamp(-1, 1))
+    w = w[:, None]
+    if torch.sin(theta) < 1e-6:
+        return a.expand(len(w), -1)
+    return (torch.sin((1 - w) * theta) * a + torch.sin(w * theta) * b) / torch.sin(theta)
+""",
+            "From a to 2a",
+        ),
+        (
+            """
 def my_slerp(a, b, w):  # the straight line
     w = w[:, None]
     return (1 - w) * a + w * b
@@ -57,7 +79,7 @@ def my_slerp(a, b, w):  # nothing instead of the straight line at angle 0
         return torch.zeros(len(w), len(a), dtype=a.dtype)
     return (torch.sin((1 - w) * theta) * a + torch.sin(w * theta) * b) / torch.sin(theta)
 """,
-            "every point of the straight line is a",
+            "From a to 2a the straight line",
         ),
         (
             """
@@ -212,14 +234,13 @@ def my_slerp(a, b, w):  # point by point, with math
     return torch.stack(points)
 """,
         """
-def my_slerp(a, b, w):  # float32; turned from a towards the part of b at right angles to it
+def my_slerp(a, b, w):  # float32; the angle from the part of b at right angles to a
     a, b, w = a.float(), b.float(), w.float()[:, None]
-    side = b - (a @ b) / (a @ a) * a
-    if side.norm() < 1e-3 * b.norm():
-        return a + w * (b - a)
-    theta = torch.atan2(side.norm(), (a @ b) / a.norm())
-    side = side / side.norm() * a.norm()
-    return torch.cos(w * theta) * a + torch.sin(w * theta) * side
+    side = (b - (a @ b) / (a @ a) * a).norm()
+    theta = torch.atan2(side, (a @ b) / a.norm())
+    if theta < 1e-3:
+        return torch.lerp(a, b, w)
+    return (((1 - w) * theta).sin() * a + (w * theta).sin() * b) / theta.sin()
 """,
         """
 def my_slerp(a, b, w):  # the library's, one row for each weight
