@@ -196,6 +196,15 @@ def sound(pairs, T):
     "ex-13-own-tau": [
         (
             """
+def own_tau(T, S, rho):  # what repeats leave free is filled at the noisy end
+    steps = {int(T * (i / S) ** rho) for i in range(S + 1)}
+    free = [t for t in range(T, 0, -1) if t not in steps]
+    return sorted(steps | set(free[: S + 1 - len(steps)]), reverse=True)
+""",
+            "where the power law gives",
+        ),
+        (
+            """
 def own_tau(T, S, rho):  # repeats are left in
     return [int(T * (i / S) ** rho) for i in range(S, -1, -1)]
 """,
