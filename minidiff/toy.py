@@ -157,10 +157,8 @@ class GaussianMixture:
             low, high = torch.where(below, middle, low), torch.where(below, high, middle)
         return cast((low + high) / 2, xt)
 
-    # Made once and read twice: with a thousand digits as means (B, K, D) is all that takes time.
-
     def _away(self, x: Tensor) -> Tensor:
-        """x - m_k, (B, K, D)."""
+        """x - m_k, (B, K, D): made once and read twice, since nothing else takes time."""
         check_space(x, self.shape)
         return x.double().flatten(1)[:, None] - self.means
 
