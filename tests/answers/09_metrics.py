@@ -52,6 +52,13 @@ def diagonal_frechet(a, b):
 """,
             "your function gives None",
         ),
+        (
+            """
+def diagonal_frechet(a, b):
+    return frechet(a, b)
+""",
+            "the mean and the variance of each feature",
+        ),
     ],
     "ex-09-recall": [
         (
@@ -175,6 +182,15 @@ def at_infinity(sizes, distances):
     return float(my - (w * (x - mx) * (y - my)).sum() / (w * (x - mx) ** 2).sum() * mx)
 """,
             "and equally",
+        ),
+        (
+            """
+def at_infinity(sizes, distances):
+    A = torch.tensor([[1.0, 1.0 / n] for n in (100, 200, 400, 800)], dtype=torch.float64)
+    y = torch.tensor(distances, dtype=torch.float64)
+    return float((torch.linalg.pinv(A)[:, : len(y)] @ y)[0])
+""",
+            "5 + 40/n at [100, 150, 300] must give 5",
         ),
     ],
 }
