@@ -55,7 +55,7 @@ def diagonal_frechet(a, b):
         (
             """
 def diagonal_frechet(a, b):
-    return frechet(a, b)
+    return md.metrics.frechet_distance(*(md.metrics.FrechetStats().update(x) for x in (a, b)))
 """,
             "the mean and the variance of each feature",
         ),
