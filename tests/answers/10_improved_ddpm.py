@@ -68,6 +68,17 @@ def jump_variance(alpha_bar, t, s, v):
 """,
             "Return a tensor",
         ),
+        (
+            """
+def jump_variance(alpha_bar, t, s, v):  # the argument is ignored
+    table = cosine.alpha_bar
+    beta = 1 - table[t] / table[s]
+    beta_tilde = (1 - table[s]) / (1 - table[t]) * beta
+    f = (v + 1) / 2
+    return torch.exp(f * beta.log() + (1 - f) * beta_tilde.log())
+""",
+            "From 200 to 90, v = 1 must give beta of the jump",
+        ),
     ],
     "ex-10-stop": [
         (
@@ -210,6 +221,15 @@ def importance(history):  # the weights forgotten
     return p / p.sum()
 """,
             "two things: p and w",
+        ),
+        (
+            """
+def importance(history):  # the T of the first example
+    p = (history**2).mean(1).sqrt()
+    p = p / p.sum()
+    return p, 1 / (40 * p)
+""",
+            "T the number of rows",
         ),
     ],
     "ex-10-respace": [
