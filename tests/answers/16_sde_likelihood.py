@@ -52,6 +52,13 @@ def reverse_step(x, s, beta, h, lam, z):
 """,
             "Return the new x",
         ),
+        (
+            """
+def reverse_step(x, s, beta, h, lam, z):  # the numbers of the first example
+    return x + 0.02 * (x + (1 + lam**2) * s) + 0.2 * lam * z
+""",
+            "Not so at beta = 1.0, h = 0.09",
+        ),
     ],
     "ex-16-hutchinson": [
         (
@@ -137,6 +144,14 @@ def hutchinson(vjp, dims, probes, generator):  # divided by the dimensions, too
         ),
         (
             """
+def hutchinson(vjp, dims, probes, generator):  # the sizes of the first example
+    v = torch.randint(0, 2, (4000, 20), generator=generator).double() * 2 - 1
+    return sum(float(vjp(row) @ row) for row in v) / 4000
+""",
+            "J = I in 7 dimensions",
+        ),
+        (
+            """
 def hutchinson(vjp, dims, probes, generator):
     v = torch.randint(0, 2, (dims,), generator=generator).double() * 2 - 1
 """,
@@ -185,6 +200,13 @@ def bits_per_dim(log_p, dims):  # the constant in nats
     return (math.log(256) - log_p / dims) / math.log(2) ** 2
 """,
             "costs 8 bits a value",
+        ),
+        (
+            """
+def bits_per_dim(log_p, dims):  # the sign hidden
+    return 8 - abs(log_p) / (dims * math.log(2))
+""",
+            "Half the density costs a bit more",
         ),
         (
             """
