@@ -97,6 +97,27 @@ def test_variances_are_the_papers(t: int, s: int, shape: tuple[int, ...]) -> Non
         torch.testing.assert_close(g.var.expand_as(x), many.var.expand_as(x))
 
 
+@pytest.mark.parametrize("t", [1000, 600, 50])
+def test_the_best_variance_is_one_straight_mixture_for_every_jump(t: int) -> None:
+    """Chapter 10, (10.8): small + f (large - small), where f = Var[x_0 | x_t] / (1 - alpha_bar_t).
+
+    The truth is the exact reverse of two separate bumps, which knows no beta.
+    """
+    data = md.toy.GaussianMixture(torch.tensor([[-1.0], [0.8]]), torch.tensor([0.1, 0.3]))
+    x, ab = torch.tensor([[0.2]]), S1000.alpha_bar
+
+    def variance(s: int) -> float:
+        q = data.reverse(S1000, x, t, s)
+        mean = q.weights @ q.means
+        return float(q.weights @ (q.var[:, None] + (q.means - mean) ** 2))
+
+    f = variance(0) / (1 - float(ab[t]))
+    for s in (t - 1, t // 2, 10, 1):
+        large = 1 - float(ab[t] / ab[s])
+        small = float((1 - ab[s]) / (1 - ab[t])) * large
+        assert variance(s) == pytest.approx(small + f * (large - small), rel=1e-9)
+
+
 def test_at_t_1_the_fixed_variances_are_beta_tilde_2() -> None:
     for kind in ("small", "large"):
         var = Denoiser(zeros, S1000, variance=kind).reverse(torch.zeros(1, 2), 1, 0).var
