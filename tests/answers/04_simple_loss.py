@@ -152,6 +152,22 @@ def weights_of_x0(schedule):
 """,
             "the divergence is",
         ),
+        (
+            """
+def weights_of_x0(_):
+    return md.weights_vlb(schedule, "large") * schedule.snr
+""",
+            "needs T + 1 = 61 entries",
+        ),
+        (
+            """
+def weights_of_x0(given):
+    beta = torch.cat([torch.ones(1), torch.linspace(1e-4, 0.02, given.T)])
+    ab = given.alpha_bar
+    return beta * ab / (2 * (1 - beta) * (1 - ab) ** 2)
+""",
+            "At t = 40 your weight gives",
+        ),
     ],
 }
 
