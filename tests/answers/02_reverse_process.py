@@ -55,6 +55,14 @@ def skip_posterior(x0, xt, ab_s, ab_t):
 """,
             "Return a pair",
         ),
+        (
+            """
+def skip_posterior(x0, xt, ab_s, ab_t):
+    q = md.posterior(schedule, x0, xt, 900, 300)
+    return q.mean, q.var.mean()
+""",
+            "From t = 250 to s = 100",
+        ),
     ],
     "ex-02-variance": [
         (
