@@ -58,6 +58,14 @@ def my_diffuse(alpha_bar, x0, t, eps):
 """,
             "Return x_t",
         ),
+        (
+            """
+def my_diffuse(alpha_bar, x0, t, eps):
+    a = alpha_bar[t].reshape(4, 1, 1, 1)  # the size of the first trial
+    return a.sqrt() * x0 + (1 - a).sqrt() * eps
+""",
+            "size 2",
+        ),
     ],
     "ex-01-published-bug": [
         (
