@@ -61,6 +61,14 @@ def gaussian_kl(mean1, var1, mean2, var2):
 """,
             "Return a tensor",
         ),
+        (
+            """
+def gaussian_kl(mean1, var1, mean2, var2):
+    kl = 0.5 * (torch.log(var2 / var1) - 1 + (var1 + (mean1 - mean2) ** 2) / var2)
+    return kl[:, 0] + kl[:, 1] + kl[:, 2]
+""",
+            "have KL 2",
+        ),
     ],
     "ex-03-prior": [
         (
@@ -212,6 +220,20 @@ def one_t_estimate(term, T, n, generator):
     return T * term(t)
 """,
             "t must take every value",
+        ),
+        (
+            """
+def one_t_estimate(term, T, n, generator):
+    return 5 * term(torch.randint(1, 6, (n,), generator=generator))
+""",
+            "stopped with",
+        ),
+        (
+            """
+def one_t_estimate(term, T, n, generator):
+    return 5 * term(torch.randint(1, T + 1, (n,), generator=generator))
+""",
+            "the sum is 4.00",
         ),
     ],
 }
