@@ -56,6 +56,14 @@ def step(x0, xt, ab_t, ab_s, sigma, z):
 """,
             "Return x_s",
         ),
+        (
+            """
+def step(x0, xt, ab_t, ab_s, sigma, z):  # made for the first trial alone
+    mean = q_sigma(x0, xt, 400, 200, sigma)[0]
+    return mean + sigma * z
+""",
+            "how you solve for eps",
+        ),
     ],
     "ex-11-kernel": [
         (
@@ -236,8 +244,9 @@ def excess(ab, tau):
 RIGHT = {
     "ex-11-step": [
         """
-def step(x0, xt, ab_t, ab_s, sigma, z):  # tensors, as in the chapter's own code
-    mean = q_sigma(x0, xt, 400, 200, sigma)[0]
+def step(x0, xt, ab_t, ab_s, sigma, z):  # the levels' places looked up, then the chapter's own code
+    t, s = (int((ab - a).abs().argmin()) for a in (ab_t, ab_s))
+    mean = q_sigma(x0, xt, t, s, sigma)[0]
     return mean + sigma * z
 """,
         """
