@@ -113,7 +113,7 @@ def mix(ab, x0, y0, ex, ey, weight):
     noise = ((1 - weight) * ex + weight * ey) / ((1 - weight) ** 2 + weight**2) ** 0.5
     return 0.6 * ((1 - weight) * x0 + weight * y0) + 0.8 * noise
 """,
-            "alpha_bar_t = 0.64, has mean 0.90",
+            "at weight 0.5, alpha_bar_t = 0.64",
         ),
     ],
     "ex-08-copies": [
