@@ -93,6 +93,27 @@ def training_loss(net, alpha_bar, x0, generator):
 """,
             "For points x0 of shape (8, 2)",
         ),
+        (
+            """
+def training_loss(net, alpha_bar, x0, generator):
+    t = torch.randint(1, 101, (len(x0),), generator=generator)
+    eps = torch.randn(x0.shape, generator=generator)
+    ab = alpha_bar[t].reshape(-1, *[1] * (x0.ndim - 1)).to(x0.dtype)
+    return ((eps - net(ab.sqrt() * x0 + (1 - ab).sqrt() * eps, t - 1)) ** 2).mean()
+""",
+            "yours reaches 99",
+        ),
+        (
+            """
+def training_loss(net, alpha_bar, x0, generator):
+    u = torch.rand(len(x0), generator=generator) ** 2
+    t = 1 + (u * (len(alpha_bar) - 1)).long()
+    eps = torch.randn(x0.shape, generator=generator)
+    ab = alpha_bar[t].reshape(-1, *[1] * (x0.ndim - 1)).to(x0.dtype)
+    return ((eps - net(ab.sqrt() * x0 + (1 - ab).sqrt() * eps, t - 1)) ** 2).mean()
+""",
+            "equally likely",
+        ),
     ],
     "ex-07-step": [
         (
@@ -171,6 +192,17 @@ def clipped_step(alpha_bar, xt, eps, t, z):
     mean + math.sqrt((1 - as_) / (1 - at) * beta) * z if t > 1 else mean
 """,
             "Return x_(t-1)",
+        ),
+        (
+            """
+def clipped_step(alpha_bar, xt, eps, t, z):
+    at, as_ = float(schedule.alpha_bar[t]), float(schedule.alpha_bar[t - 1])
+    beta = 1 - at / as_
+    x0 = ((xt - math.sqrt(1 - at) * eps) / math.sqrt(at)).clamp(-1, 1)
+    mean = math.sqrt(as_) * beta / (1 - at) * x0 + math.sqrt(at / as_) * (1 - as_) / (1 - at) * xt
+    return mean + math.sqrt((1 - as_) / (1 - at) * beta) * z if t > 1 else mean
+""",
+            "at t = 40 of 40",
         ),
     ],
     "ex-07-last-step": [
@@ -340,7 +372,7 @@ def clipped_step(alpha_bar, xt, eps, t, z):
     x0 = torch.clamp((xt - (1 - table[t]).sqrt() * eps) / table[t].sqrt(), min=-1, max=1)
     if t == 1:
         return x0
-    q = md.posterior(schedule, x0, xt, t, t - 1)
+    q = md.posterior(md.Schedule.from_alpha_bar(table), x0, xt, t, t - 1)
     return q.mean + q.var.sqrt() * z
 """,
     ],
