@@ -15,8 +15,8 @@ def step_unless(bad: Tensor, optimizer: torch.optim.Optimizer) -> None:
     In place of `GradScaler.step`, which looks at one process's gradients and in float16 only, while
     `bad` comes from the norm that all processes share. It is a float on the weights' device and
     stays there: an `if` would wait for the GPU. Fused optimizers look at it in their kernel (as
-    `found_inf`); for others (the benchmarks begin with a plain one) old values are put back. (A
-    count of steps that such an optimizer keeps on the host goes on: the host does not know.)
+    `found_inf`); for others, such as one of yours in `trainer.optimizer`, old values are put back.
+    (A count of steps that such an optimizer keeps on the host goes on: the host does not know.)
 
     >>> w = torch.ones(1, requires_grad=True)
     >>> w.grad = torch.tensor([float("nan")])
