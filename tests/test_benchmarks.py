@@ -324,6 +324,18 @@ def test_the_plain_rung_takes_pytorchs_own_step_without_our_guard() -> None:
     assert own.allclose(after(torch.optim.AdamW, None), rtol=0, atol=0, equal_nan=True)
 
 
+def test_what_readme_says_of_two_cores_is_what_was_measured() -> None:
+    """Digits in less than a minute, creatures16 in less than eight."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name, claim, most in (
+        ("digits", "from nothing in less than a minute on two cores", 60),
+        ("creatures16", "`creatures16` in the place of `digits`, in less than eight minutes", 480),
+    ):
+        assert claim in readme
+        assert md.results("digits_cpu")[f"{name}_training_seconds"]["wall"] < most
+    assert md.results("digits_cpu")["hardware"].endswith("2 thread(s)")
+
+
 def test_the_recipe_that_was_measured_is_still_the_one_in_its_file() -> None:
     """cifar10_equal_time.json names rows by what differs from the file, chapter 17 by the rest."""
     import peers
