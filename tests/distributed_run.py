@@ -23,7 +23,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from minidiff.data.sets import Images, load
 from minidiff.denoiser import Denoiser
 from minidiff.engine.config import TrainConfig
-from minidiff.engine.distributed import World, processes
+from minidiff.engine.distributed import World, copies, processes
 from minidiff.engine.generate import Sampling, generate
 from minidiff.engine.loop import save, train
 from minidiff.engine.signals import noted
@@ -89,6 +89,13 @@ def main() -> None:
         steps = int(sys.argv[4])
         config = replace(CONFIG, steps=steps, times="loss-aware", T=50, save_every=2)
         train(config, folder, resume=steps > 2, device="cpu", bar=False)
+    if mode == "groups":
+        for _ in range(40):
+            with processes("cpu") as world:
+                net = copies(torch.nn.Linear(2, 2), world)
+                net(torch.ones(1, 2)).sum().backward()
+                world.mean(torch.ones(3))
+            del net  # after its group, as in a training that returns
     if mode in ("die", "fail", "fail-within"):
         digits = load("digits")
         data = Deadly(digits.images, digits.labels, digits.classes)

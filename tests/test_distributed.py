@@ -55,6 +55,13 @@ def test_resume_with_another_number_of_processes(tmp_path: Path) -> None:
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2
 
 
+def test_a_group_ends_and_the_next_one_begins(tmp_path: Path) -> None:
+    """DDP's reducer, freed after its group, waited for gloo's thread, and that for Python's lock;
+    and a second group looked for the processes where the first had been."""
+    done = _run("2", "groups", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_process_ends_the_job_and_loses_nothing(tmp_path: Path, rank: int) -> None:
     """The other one saves what both have done, be it the main one or not, and does not hang."""

@@ -14,6 +14,7 @@ Started plainly there is one process and nothing here does anything.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
@@ -25,11 +26,15 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 T = TypeVar("T")
 LAUNCHERS = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
 TIMEOUT = timedelta(minutes=10)  # a process that waits longer for the others gives up
+# torchrun's store outlives a group: the next one would read the addresses that the last one wrote
+_groups = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -111,8 +116,14 @@ def processes(device: str | torch.device | None = None) -> Iterator[World]:
     if dist.is_initialized():  # by the caller, who also ends it
         yield World(dist.get_rank(), dist.get_world_size(), local)
         return
+    store, rank, _ = next(rendezvous("env://", timeout=TIMEOUT))
     dist.init_process_group(
-        "nccl" if cuda else "gloo", timeout=TIMEOUT, device_id=local if cuda else None
+        "nccl" if cuda else "gloo",
+        store=PrefixStore(f"minidiff/{next(_groups)}", store),
+        rank=rank,
+        world_size=size,
+        timeout=TIMEOUT,
+        device_id=local if cuda else None,
     )
     try:
         yield World(dist.get_rank(), size, local)
@@ -189,17 +200,19 @@ def copies(net: nn.Module, world: World) -> nn.Module:
     """DDP: each process holds the network, and their gradients are averaged."""
     if world.size == 1:
         return net
-    if world.device.type == "cpu":
-        return DistributedDataParallel(net, broadcast_buffers=False, gradient_as_bucket_view=True)
     # torch.compile would cut the network wherever DDP cuts its gradients into buckets. What
     # two GPUs do with it in one piece is in results/train_1gpu.json and train_2gpu.json.
     torch._dynamo.config.optimize_ddp = False
-    return DistributedDataParallel(
+    ddp = DistributedDataParallel(
         net,
-        device_ids=[world.device.index],
+        device_ids=None if world.device.type == "cpu" else [world.device.index],
         broadcast_buffers=False,
         gradient_as_bucket_view=True,
     )
+    # Attributes are freed in the order in which they came, and the last owner ends the group. DDP's
+    # reducer would do so while it holds Python's lock, for which gloo's thread may be waiting.
+    ddp.last_owner = ddp.process_group  # type: ignore[assignment]
+    return ddp
 
 
 def shards(net: nn.Module) -> None:
