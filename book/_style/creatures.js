@@ -42,7 +42,9 @@
       const now = asked ? film[calls].x : picture?.naturalWidth && before;
       sheet(surface, now, COUNT, across(surface.width), 0, 0, surface.width);
       if (figure.dataset.trouble) return figure.dataset.trouble;
-      if (!asked) return `Twelve that a larger network drew before. “Draw” ${LOADS}, and makes others in ${S} steps, w = ${minus(w)}.`;
+      const how = `“Draw” ${LOADS}, and makes`, end = `in ${S} steps, w = ${minus(w)}.`;
+      if (!asked && !picture) return `Empty so far. ${how} twelve ${end}`;
+      if (!asked) return `Twelve that a larger network drew before. ${how} others ${end}`;
       const who = said(asked, PICKED);
       return `t = ${film[calls].t}, ${calls} of ${S} steps done: twelve creatures${who && `, ${who}`}; w = ${minus(asked.w)}.`;
     });
