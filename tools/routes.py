@@ -344,7 +344,7 @@ def filled(page: str) -> str:
 
 # -- the map ------------------------------------------------------------------------------------
 
-LANES, WIDTH, HEIGHT, GAP_X, GAP_Y = 3, 106, 70, 16, 30
+LANES, WIDTH, HEIGHT, GAP_X, GAP_Y = 3, 114, 70, 16, 30
 BETWEEN = (0.5, 1.5)  # the lanes' gaps
 SWEEPS = 3
 Place = tuple[int, int]  # row, lane

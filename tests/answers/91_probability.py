@@ -121,6 +121,10 @@ def noise_guess(y, guess, a, b):
 def noise_guess(y, guess, a, b):
     return torch.stack([(v - a * g) / b for v, g in zip(y, guess)])
 """,
+        """
+def noise_guess(y, guess, a, b):  # float32
+    return (y - a * guess).float() / b
+""",
     ],
     "ex-91-paired": [
         """
@@ -134,6 +138,11 @@ def paired(first, second):
     covariance = torch.cov(torch.stack([first, second]))
     variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
     return second.mean() - first.mean(), (variance / n).sqrt()
+""",
+        """
+def paired(first, second):  # one tensor of two numbers
+    d = second - first
+    return torch.stack([d.mean(), d.std() / len(d) ** 0.5])
 """,
     ],
 }
