@@ -10,6 +10,8 @@ PINS ?= -c constraints.txt
 MATHEMATICS := minidiff/*.py tests/test_equations.py $(wildcard $(patsubst minidiff/%.py,tests/test_%.py,$(wildcard minidiff/*.py)))
 # a backend chosen outside would keep figures out of the notebooks
 unexport MPLBACKEND
+# what images of Docker set would have every Python and every kernel compile PyTorch's sources anew
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: book check lint test coverage notebooks pictures site-test pdf slides links pins clean
 
