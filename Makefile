@@ -8,6 +8,8 @@ BOOKOPTS ?=
 # make PINS= installs the newest versions that requirements.txt allows
 PINS ?= -c constraints.txt
 MATHEMATICS := minidiff/*.py tests/test_equations.py $(wildcard $(patsubst minidiff/%.py,tests/test_%.py,$(wildcard minidiff/*.py)))
+# nbval and the other plugins that the unit tests do not need take seconds of each process
+UNITS := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/pytest -p xdist -n 2
 # a backend chosen outside would keep figures out of the notebooks
 unexport MPLBACKEND
 # what images of Docker set would have every Python and every kernel compile PyTorch's sources anew
@@ -25,7 +27,7 @@ book: $(INSTALLED)
 # What to run after every change: lint, types, the rules of the notebooks, and the tests of the
 # mathematics, in about a minute.
 check: lint
-	$(BIN)/pytest -q -n 2 $(MATHEMATICS)
+	$(UNITS) -q $(MATHEMATICS)
 
 lint: $(INSTALLED)
 	@$(BIN)/python tools/doctor.py
@@ -35,7 +37,7 @@ lint: $(INSTALLED)
 	$(BIN)/python tools/notebooks.py check
 
 test: lint
-	$(BIN)/pytest -n 2
+	$(UNITS)
 	$(BIN)/pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 600 \
 		-n 2 --dist loadfile notebooks
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 import pdf  # noqa: E402
+from forks import Forks  # noqa: E402
 
 
 def pytest_collection_finish() -> None:
@@ -26,6 +27,14 @@ def pytest_collection_finish() -> None:
 def root() -> Path:
     """The repository's root."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """One process that has imported PyTorch, to start programs as its forks."""
+    starts = Forks()
+    yield starts
+    starts.close()
 
 
 @pytest.fixture(scope="session")

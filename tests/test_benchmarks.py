@@ -22,6 +22,7 @@ import chapters
 import measured
 import pytest
 import torch
+from forks import Forks
 from torch import Tensor
 
 import minidiff as md
@@ -369,9 +370,8 @@ def test_settings_without_effect_are_refused(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the attacks are watched through /proc")
-def test_damaged_and_hostile_files_are_refused_or_harmless() -> None:
-    command = [sys.executable, "benchmarks/attacks.py", "--n", "8", "--seed", "30"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+def test_damaged_and_hostile_files_are_refused_or_harmless(forks: Forks) -> None:
+    run = forks.run("benchmarks/attacks.py", "--n", "8", "--seed", "30")
     assert run.returncode == 0, run.stdout
     assert run.stdout.count("refused") == 6  # of seven kinds; a damaged log costs its lines alone
 

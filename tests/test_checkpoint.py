@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import warnings
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from forks import Forks
 
 from minidiff.denoiser import Denoiser
 from minidiff.engine import tensorfile
@@ -312,7 +314,7 @@ def test_latest_passes_over_what_is_broken(tmp_path: Path) -> None:
         latest(tmp_path)
 
 
-def test_a_full_disk_leaves_the_older_file(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_older_file(tmp_path: Path, forks: Forks) -> None:
     """The limit on the size of a file stands in for the end of the disk."""
     path = tmp_path / "w.safetensors"
     write(path, {"w": torch.ones(10)}, {"version": "old"})
@@ -325,7 +327,8 @@ try:
 except CheckpointError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = forks.run("-c", code)
+    assert done.returncode == 0, done.stderr
     assert "could not write" in done.stdout
     assert "File too large" in done.stdout
     assert read(path)[1]["version"] == "old"
@@ -369,7 +372,7 @@ def test_a_read_only_folder(tmp_path: Path) -> None:
         write(tmp_path / "w.safetensors", {"w": torch.ones(1)}, {})
 
 
-def test_killed_in_the_middle_of_a_write(tmp_path: Path) -> None:
+def test_killed_in_the_middle_of_a_write(tmp_path: Path, forks: Forks) -> None:
     """A process that dies while it replaces a file again and again leaves a whole file."""
     path = tmp_path / "w.safetensors"
     write(path, {"w": torch.zeros(1)}, {"n": 0})
@@ -380,12 +383,14 @@ for n in range(1, 10**9):
     write({str(path)!r}, {{"w": torch.full((200_000,), n)}}, {{"n": n}})
     print(n, flush=True)
 """
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    for _ in range(20):
-        process.stdout.readline()
-    process.kill()
-    process.wait()
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as out:
+        process = forks.start("-c", code, streams={1: out, 2: out})
+    with os.fdopen(reading) as said:
+        for _ in range(20):
+            said.readline()
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
     tensors, info = read(path)
     assert info["n"] >= 20
     assert tensors["w"].tolist() == [info["n"]] * 200_000

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from forks import ENV, Forks
 
 from minidiff.cli import commands
 from minidiff.cli.parser import EXAMPLES, _parser, main
@@ -26,7 +27,6 @@ from minidiff.engine.config import TrainConfig, shipped_configs
 from minidiff.engine.distributed import World
 
 ROOT = Path(__file__).resolve().parent.parent
-ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 FORKS = [sys.executable, str(ROOT / "tests/forks.py"), "statuses"]
 QUICK = ["--log_every", "2", "--sample_every", "0", "--validate_every", "0", "--batch", "8"]
 CONFIG = '''"""A tiny run."""
@@ -179,7 +179,7 @@ def test_an_animation_is_drawn_at_once_and_says_so(
     assert "minidiff: out of memory with --n 16: take --n 8\n" in capsys.readouterr().err
 
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
+TORCHRUN = ["-m", "torch.distributed.run", "--nproc_per_node=2"]
 
 
 TOGETHER = """
@@ -198,28 +198,17 @@ with processes("cpu"):
     reason="this PyTorch was built without torch.distributed's gloo",
 )
 def test_two_processes_do_what_one_does(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, tmp_path: Path, forks: Forks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same images and numbers, written once; and -n, since torchrun takes --n for its own."""
     import numpy as np
 
-    def start(*words: str) -> str:
-        done = subprocess.run(
-            [*TORCHRUN, *words],
-            cwd=tmp_path / "two",
-            env=ENV,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    how = f"{run} -n 5 --batch 2"
+    few = f"{run} -n 5 --batch 2"
     commands = [
-        f"sample {how} --steps 2 --eta 1 --out x.npz",
-        f"sample {how} --steps 2 --out singles",
-        f"evaluate {how} --data digits --steps 2 --json q.json",
-        f"nll {how} --data digits --json nll.json",
+        f"sample {few} --steps 2 --eta 1 --out x.npz",
+        f"sample {few} --steps 2 --out singles",
+        f"evaluate {few} --data digits --steps 2 --json q.json",
+        f"nll {few} --data digits --json nll.json",
     ]
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -228,8 +217,13 @@ def test_two_processes_do_what_one_does(
         assert main(line.split()) == 0
     script = tmp_path / "together.py"
     script.write_text(TOGETHER)
-    said = start("-m", "minidiff", *commands[0].split())
-    said += start("--standalone", str(script), *commands[1:])
+    how = {"cwd": tmp_path / "two", "env": ENV}
+    words = [*TORCHRUN, "-m", "minidiff", *commands[0].split()]  # the true one
+    alone = subprocess.run([sys.executable, *words], capture_output=True, text=True, **how)
+    assert alone.returncode == 0, alone.stderr
+    together = forks.run(*TORCHRUN, "--standalone", str(script), *commands[1:], **how)
+    assert together.returncode == 0, together.stderr
+    said = alone.stdout + together.stdout
     assert said.count("5 images in") == 2
     assert said.count('"source"') == 2
     one, two = (np.load(tmp_path / k / "x.npz")["arr_0"].astype(int) for k in ("one", "two"))
@@ -588,20 +582,15 @@ def test_a_console_that_lacks_a_letter_loses_nothing(tmp_path: Path, encoding: s
     assert "Fréchet distance (classifier features)" in found
 
 
-def test_output_that_nobody_reads_is_no_traceback(run: Path, tmp_path: Path) -> None:
-    words = ["info", f"nll {run} --data digits --n 2 --json r.json"]
+def test_output_that_nobody_reads_is_no_traceback(run: Path, tmp_path: Path, forks: Forks) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    with os.fdopen(writing, "w") as nobody:
-        done = subprocess.run(
-            [*FORKS, *words],
-            cwd=tmp_path,
-            env=ENV,
-            stdout=nobody,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-    assert (statuses(tmp_path), "Error" in done.stderr) == ([141, 141], False), done.stderr
+    with os.fdopen(writing, "w") as nobody, open(tmp_path / "said", "w") as said:
+        for words in ("info", f"nll {run} --data digits --n 2 --json r.json"):
+            command = ["-m", "minidiff", *words.split()]
+            done = forks.start(*command, cwd=tmp_path, streams={1: nobody, 2: said})
+            assert done.wait() == 141
+    assert "Error" not in (tmp_path / "said").read_text()
     assert (tmp_path / "r.json").exists()
 
 
@@ -620,17 +609,30 @@ LOST = ["2>/dev/full", "2>&1 >/dev/null | head -c 1", "2>&1 | head -c 1", "2>&-"
 
 
 @pytest.mark.parametrize("lost", LOST)
-def test_no_work_is_lost_with_a_console_that_fails(run: Path, tmp_path: Path, lost: str) -> None:
+def test_no_work_is_lost_with_a_console_that_fails(
+    run: Path, tmp_path: Path, forks: Forks, lost: str
+) -> None:
     """The bars go to a full disk, or to a reader who has seen enough."""
-    words = [
-        f"train {run.parent}/tiny.py --out run {' '.join(QUICK)}",
-        f"evaluate {run} --data digits --n 8 --steps 4 --batch 2 --json q.json",
-        f"sample {run} --n 8 --steps 4 --batch 2 --out x.npz",
-    ]
-    subprocess.run(["bash", "-c", f"{shlex.join([*FORKS, *words])} {lost}"], cwd=tmp_path, env=ENV)
-    for out in ("run/step-000000004.safetensors", "q.json", "x.npz"):
-        assert (tmp_path / out).exists()
-    assert statuses(tmp_path) == [141 if lost == "2>&1 | head -c 1" else 0] * 3
+    nothing, head = subprocess.DEVNULL, ["head", "-c", "1"]
+    reader = subprocess.Popen(head, stdin=subprocess.PIPE, stdout=nothing)
+    with open(os.devnull, "w") as null, open("/dev/full", "w") as full, reader:
+        streams = {
+            "2>/dev/full": {1: null, 2: full},
+            "2>&1 >/dev/null | head -c 1": {1: null, 2: reader.stdin},
+            "2>&1 | head -c 1": {1: reader.stdin, 2: reader.stdin},
+            "2>&-": {1: null},
+        }[lost]
+        for words, out in (
+            (
+                f"train {run.parent}/tiny.py --out run {' '.join(QUICK)}",
+                "run/step-000000004.safetensors",
+            ),
+            (f"evaluate {run} --data digits --n 8 --steps 4 --batch 2 --json q.json", "q.json"),
+            (f"sample {run} --n 8 --steps 4 --batch 2 --out x.npz", "x.npz"),
+        ):
+            done = forks.start("-m", "minidiff", *words.split(), cwd=tmp_path, streams=streams)
+            assert done.wait() == (141 if lost == "2>&1 | head -c 1" else 0)
+            assert (tmp_path / out).exists()
 
 
 def test_results_go_into_a_device_and_not_in_its_place(

@@ -1,19 +1,16 @@
 """Two gloo processes on the CPU: the same gradients, the same samples, and no hanging."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed
+from forks import Forks
 
 from minidiff.engine.checkpoint import latest, read, states
 
-SCRIPT = Path(__file__).with_name("distributed_run.py")
-ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
+SCRIPT = str(Path(__file__).with_name("distributed_run.py"))
 
 pytestmark = pytest.mark.skipif(
     not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
@@ -21,14 +18,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def _run(processes: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, str(SCRIPT), processes, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=ENV, timeout=240)
-
-
-def test_two_processes_are_one_with_the_joint_batch(tmp_path: Path) -> None:
+def test_two_processes_are_one_with_the_joint_batch(tmp_path: Path, forks: Forks) -> None:
     """DDP and FSDP2, two parts a step, clipping, Adam and EMA: the same weights after 3 steps."""
-    done = _run("1,2", "joint", str(tmp_path))
+    done = forks.run(SCRIPT, "1,2", "joint", str(tmp_path))
     assert done.returncode == 0, done.stderr
     one, info = read(latest(tmp_path / "1"))
     assert info["step"] == 3
@@ -44,10 +36,10 @@ def test_two_processes_are_one_with_the_joint_batch(tmp_path: Path) -> None:
         torch.testing.assert_close(samples, alone, rtol=0, atol=1e-4)
 
 
-def test_resume_with_another_number_of_processes(tmp_path: Path) -> None:
+def test_resume_with_another_number_of_processes(tmp_path: Path, forks: Forks) -> None:
     """Two processes, then one; the loss-aware sampler of t goes along."""
     for processes, steps in (("2", 2), ("1", 4)):
-        done = _run(processes, "train", str(tmp_path), str(steps))
+        done = forks.run(SCRIPT, processes, "train", str(tmp_path), str(steps))
         assert done.returncode == 0, done.stderr
         tensors, info = read(latest(tmp_path))
         assert info["step"] == steps
@@ -55,17 +47,19 @@ def test_resume_with_another_number_of_processes(tmp_path: Path) -> None:
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2
 
 
-def test_a_group_ends_and_the_next_one_begins(tmp_path: Path) -> None:
+def test_a_group_ends_and_the_next_one_begins(tmp_path: Path, forks: Forks) -> None:
     """DDP's reducer, freed after its group, waited for gloo's thread, and that for Python's lock;
     and a second group looked for the processes where the first had been."""
-    done = _run("2", "groups", str(tmp_path))
+    done = forks.run(SCRIPT, "2", "groups", str(tmp_path))
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_killed_process_ends_the_job_and_loses_nothing(tmp_path: Path, rank: int) -> None:
+def test_a_killed_process_ends_the_job_and_loses_nothing(
+    tmp_path: Path, forks: Forks, rank: int
+) -> None:
     """The other one saves what both have done, be it the main one or not, and does not hang."""
-    done = _run("2", "die", str(tmp_path), str(rank))
+    done = forks.run(SCRIPT, "2", "die", str(tmp_path), str(rank))
     assert done.returncode != 0
     assert "another process of this run has ended, and with it the run" in done.stderr
     assert list(states(tmp_path)) == [4]
@@ -73,9 +67,11 @@ def test_a_killed_process_ends_the_job_and_loses_nothing(tmp_path: Path, rank: i
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_process_that_lacks_data_has_all_save_their_parts(tmp_path: Path, rank: int) -> None:
+def test_a_process_that_lacks_data_has_all_save_their_parts(
+    tmp_path: Path, forks: Forks, rank: int
+) -> None:
     """With FSDP2 a state needs all processes: they hear of it in time, in whatever part it is."""
-    done = _run("2", "fail", str(tmp_path), str(rank))
+    done = forks.run(SCRIPT, "2", "fail", str(tmp_path), str(rank))
     assert done.returncode != 0
     assert "OSError: a picture cannot be read" in done.stderr
     assert "step 4 of 1000000 is saved in" in done.stderr
@@ -84,16 +80,16 @@ def test_a_process_that_lacks_data_has_all_save_their_parts(tmp_path: Path, rank
     assert read(latest(tmp_path))[1]["step"] == 4
 
 
-def test_a_process_that_fails_within_a_step_says_what_is_lost(tmp_path: Path) -> None:
+def test_a_process_that_fails_within_a_step_says_what_is_lost(tmp_path: Path, forks: Forks) -> None:
     """Where the others have begun to wait for its part, none is saved, and that is said."""
-    done = _run("2", "fail-within", str(tmp_path), "1")
+    done = forks.run(SCRIPT, "2", "fail-within", str(tmp_path), "1")
     assert done.returncode != 0
     assert "4 steps are lost, for with fsdp a state needs all processes" in done.stderr
     assert not states(tmp_path)
 
 
-def test_what_the_main_process_refuses_ends_all_in_a_sentence(tmp_path: Path) -> None:
-    done = _run("2", "train", str(tmp_path), "4")  # which resumes, and there is no run
+def test_what_the_main_process_refuses_ends_all_in_a_sentence(tmp_path: Path, forks: Forks) -> None:
+    done = forks.run(SCRIPT, "2", "train", str(tmp_path), "4")  # which resumes, and there is no run
     assert done.returncode != 0
     told = re.findall(r"^\S+CheckpointError: there is no run in", done.stderr, re.M)
     assert len(told) == 1, done.stderr  # at a line's beginning: the launcher quotes it further in

@@ -7,8 +7,6 @@ import re
 import shlex
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from forks import Forks
 from PIL import Image
 
 from minidiff.cli import commands
@@ -29,37 +28,20 @@ from minidiff.engine.lock import locked
 from minidiff.engine.loop import train
 from minidiff.engine.signals import Stopped, stopped
 
-ROOT = Path(__file__).resolve().parent.parent
-ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 FEW = ["--batch", "4", "--steps", "2"]
 DATA = ["--data", "digits"]
-# A job in the background of a script ignores SIGINT, one under nohup SIGHUP.
-HEARS = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
-from minidiff.cli.parser import main
-sys.exit(main())
-"""
 
 
 class Command:
     """A command that would take hours, in a session of its own, when something of it is done."""
 
-    def __init__(self, folder: Path, *words: str, ranks: int = 1, shows: str) -> None:
-        self.said, self.ranks, script = folder / "said", ranks, folder / "hears.py"
-        script.write_text(HEARS)
+    def __init__(self, forks: Forks, folder: Path, *words: str, ranks: int = 1, shows: str) -> None:
+        self.said, self.ranks = folder / "said", ranks
+        words = (*(TORCHRUN if ranks > 1 else []), "-m", "minidiff", *words)
         with open(self.said, "w") as said:
-            self.run = subprocess.Popen(
-                [sys.executable, *(TORCHRUN if ranks > 1 else []), str(script), *words],
-                stdout=said,
-                stderr=said,
-                cwd=folder,
-                env=ENV,
-                start_new_session=True,
-            )
+            self.run = forks.start(*words, cwd=folder, streams={1: said, 2: said})
         while not re.search(shows, self.said.read_text()):
             assert self.run.poll() is None, self.said.read_text()
             time.sleep(0.02)
@@ -108,12 +90,13 @@ DRAWN = r" [1-9]\d*/\d+ images"
         ("SIGINT", "x.npz", 2),
     ],
 )
-def test_a_signal_while_samples_are_drawn(tmp_path: Path, name: str, out: str, ranks: int) -> None:
+def test_a_signal_while_samples_are_drawn(
+    tmp_path: Path, forks: Forks, name: str, out: str, ranks: int
+) -> None:
     """All of them twice, as `timeout` and torchrun send them."""
     n, signum = 4000, getattr(signal, name)
-    command = Command(
-        tmp_path, "sample", "digits", "-n", str(n), *FEW, "--out", out, ranks=ranks, shows=DRAWN
-    )
+    words = ["sample", "digits", "-n", str(n), *FEW, "--out", out]
+    command = Command(forks, tmp_path, *words, ranks=ranks, shows=DRAWN)
     sentence = command.end(signum, signum)
     found = re.fullmatch(
         rf"minidiff: (SIG[A-Z]+); (\d+) of {n} images are kept in {out}; to draw the others: (.*)",
@@ -147,10 +130,10 @@ def test_a_signal_while_samples_are_drawn(tmp_path: Path, name: str, out: str, r
 
 @POSIX
 @pytest.mark.parametrize(("name", "ranks"), [("SIGTERM", 2), ("SIGHUP", 1)])
-def test_a_signal_during_an_evaluation(tmp_path: Path, name: str, ranks: int) -> None:
+def test_a_signal_during_an_evaluation(tmp_path: Path, forks: Forks, name: str, ranks: int) -> None:
     n = 4000
     words = ["evaluate", "digits", *DATA, "-n", str(n), *FEW, "--json", "q.json"]
-    command = Command(tmp_path, *words, ranks=ranks, shows=DRAWN)
+    command = Command(forks, tmp_path, *words, ranks=ranks, shows=DRAWN)
     sentence = command.end(getattr(signal, name))
     found = json.loads((tmp_path / "q.json").read_text())
     kept = found["n_samples"]
@@ -173,10 +156,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @POSIX
 @pytest.mark.parametrize(("method", "ranks"), [("vlb", 1), ("ode", 2)])
 def test_a_signal_while_bits_are_counted(
-    tmp_path: Path, tiny: Path, method: str, ranks: int
+    tmp_path: Path, tiny: Path, forks: Forks, method: str, ranks: int
 ) -> None:
     words = ["nll", str(tiny), *DATA, "--batch", "1", "--json", "q.json", "--method", method]
-    command = Command(tmp_path, *words, ranks=ranks, shows=DRAWN)
+    command = Command(forks, tmp_path, *words, ranks=ranks, shows=DRAWN)
     sentence = command.end(signal.SIGTERM)
     one = json.loads((tmp_path / "q.json").read_text())
     kept = one["images"]

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from forks import ENV, Fork, Forks
 from PIL import Image
 
 from minidiff.cli.parser import main
@@ -42,7 +43,6 @@ from minidiff.schedule import Schedule
 from minidiff.unet.network import UNet
 
 ROOT = Path(__file__).resolve().parent.parent
-ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 NETWORK = {"width": 8, "mults": (1,), "attention": (), "blocks": 1, "dropout": 0.1}
 TINY = TrainConfig(
@@ -88,7 +88,7 @@ def _arguments(folder: Path, *more: str) -> list[str]:
     return ["train", str(config), *more]
 
 
-def _start(folder: Path, out: Path, method: str, *, ranks: int = 1) -> "subprocess.Popen[str]":
+def _start(forks: Forks, folder: Path, out: Path, method: str, *, ranks: int = 1) -> Fork:
     """A run that would last for hours, in a session of its own, when it has made its first steps.
 
     What it says is in folder/said.
@@ -97,15 +97,8 @@ def _start(folder: Path, out: Path, method: str, *, ranks: int = 1) -> "subproce
     arguments = _arguments(folder, *more, "--T", "10", "--out", str(out))
     script = [str(ROOT / "tests/interrupted_run.py"), method, *arguments]
     with open(folder / "said", "w") as said:
-        run = subprocess.Popen(
-            [sys.executable, *(TORCHRUN if ranks > 1 else []), *script],
-            stdout=said,
-            stderr=said,
-            text=True,
-            cwd=folder,
-            env=ENV,
-            start_new_session=True,
-        )
+        words = [*(TORCHRUN if ranks > 1 else []), *script]
+        run = forks.start(*words, cwd=folder, streams={1: said, 2: said})
     while not (out / "log.jsonl").exists():
         assert run.poll() is None, (folder / "said").read_text()
         time.sleep(0.05)
@@ -129,11 +122,12 @@ def test_a_signal_to_all_processes_saves_and_says_how_to_go_on(
     method: str,
     name: str,
     ranks: int,
+    forks: Forks,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = tmp_path / "my runs" / "it's"
-    run = _start(tmp_path, out, method, ranks=ranks)
+    run = _start(forks, tmp_path, out, method, ranks=ranks)
     signum = getattr(signal, name)
     os.killpg(run.pid, signum)
     run.wait(120)
@@ -158,7 +152,7 @@ STUCK = """
 import time
 from minidiff.data.sets import Images, load
 from minidiff.engine.loop import train
-from tests.test_stops import TINY
+from test_stops import TINY
 
 class Stuck(Images):
     def stream(self, batches, **how):
@@ -173,16 +167,16 @@ train(TINY, {out!r}, data=Stuck(digits.images, digits.labels, digits.classes), b
 
 
 @POSIX
-def test_a_second_signal_ends_a_run_that_is_stuck(tmp_path: Path) -> None:
+def test_a_second_signal_ends_a_run_that_is_stuck(tmp_path: Path, forks: Forks) -> None:
     code = STUCK.format(out=str(tmp_path / "run"))
-    run = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT, env=ENV
-    )
-    assert run.stdout is not None
-    assert run.stdout.readline() == "stuck\n"
-    while run.poll() is None:  # the first one alone would never end it
-        run.terminate()
-        time.sleep(0.2)
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as out:
+        run = forks.start("-c", code, cwd=ROOT / "tests", streams={1: out, 2: out})
+    with os.fdopen(reading) as said:
+        assert "stuck\n" in said
+        while run.poll() is None:  # the first one alone would never end it
+            os.kill(run.pid, signal.SIGTERM)
+            time.sleep(0.2)
     assert run.returncode == -signal.SIGTERM
 
 
@@ -358,11 +352,11 @@ def test_only_our_own_left_overs_are_swept_up(tmp_path: Path) -> None:
 
 @POSIX
 def test_a_second_start_is_refused_while_the_first_one_lives(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, forks: Forks, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Also right after SIGKILL, when workers of the dead process are still there."""
     out = tmp_path / "run"
-    run = _start(tmp_path, out, "fork")
+    run = _start(forks, tmp_path, out, "fork")
     for resume in (False, True):
         with pytest.raises(ValueError, match=rf"is in use by process {run.pid} on .*: wait"):
             train(TINY, out, resume=resume, bar=False)
@@ -728,15 +722,10 @@ def test_tensorboard_cannot_end_a_run(
     assert list(states(tmp_path)) == [6]
 
 
-def test_a_missing_compiler_is_a_sentence(tmp_path: Path) -> None:
+def test_a_missing_compiler_is_a_sentence(tmp_path: Path, forks: Forks) -> None:
     arguments = _arguments(tmp_path, "--steps=1", "--compile=default", "--out", str(tmp_path / "r"))
     nowhere = {"PATH": "/nowhere", "CXX": "/nowhere/g++", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-m", "minidiff", *arguments],
-        capture_output=True,
-        text=True,
-        env={**ENV, **nowhere},
-    )
+    done = forks.run("-m", "minidiff", *arguments, env={**ENV, **nowhere})
     assert done.returncode == 1
     assert "compiling the network: the first step takes a minute" in done.stderr
     last = done.stderr.splitlines()[-1]
@@ -809,19 +798,13 @@ def test_what_is_refused_promises_nothing(
     assert len(shown.err.splitlines()) == 1
 
 
-def test_a_disk_that_is_really_full_or_read_only(tmp_path: Path) -> None:
-    if os.geteuid() or not shutil.which("unshare"):
+def test_a_disk_that_is_really_full_or_read_only(tmp_path: Path, forks: Forks) -> None:
+    if sys.platform != "linux" or os.geteuid():
         pytest.skip("only root may mount, in a space of its own")
     (tmp_path / "full").mkdir()
     _arguments(tmp_path)
-    done = subprocess.run(
-        ["unshare", "-m", sys.executable, str(ROOT / "tests/full_disk.py")],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=ENV,
-    )
-    if done.returncode in (1, 77) and "minidiff" not in done.stderr:
+    done = forks.run(str(ROOT / "tests/full_disk.py"), cwd=tmp_path)
+    if done.returncode == 77:
         pytest.skip(f"no disk can be mounted here: {done.stderr.strip()[-80:]}")
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr

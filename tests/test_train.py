@@ -4,8 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import warnings
 from dataclasses import fields, replace
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 import numpy as np
 import pytest
 import torch
+from forks import Forks
 from torch import Tensor, nn
 
 from minidiff.data.sets import Images, load
@@ -81,12 +80,10 @@ def test_a_resumed_run_is_the_same_run(tmp_path: Path, changes: dict[str, Any]) 
         assert torch.equal(a, b)  # the averaged weights
 
 
-def test_killed_at_random_moments(tmp_path: Path) -> None:
+def test_killed_at_random_moments(tmp_path: Path, forks: Forks) -> None:
     """Five times here; `python tests/kill_runs.py FOLDER 20` does it more thoroughly."""
     script = Path(__file__).with_name("kill_runs.py")
-    done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path), "5"], capture_output=True, text=True
-    )
+    done = forks.run(str(script), str(tmp_path), "5")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "bit-equal" in done.stdout
 
@@ -360,16 +357,15 @@ def test_validation_sees_every_class_in_whatever_order(order: str) -> None:
     assert seen == first
 
 
-def test_a_full_disk_stops_the_run_but_not_the_older_state(tmp_path: Path) -> None:
+def test_a_full_disk_stops_the_run_but_not_the_older_state(tmp_path: Path, forks: Forks) -> None:
     train(replace(TINY, steps=2), tmp_path, bar=False)
     code = f"""
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
-from tests.test_train import TINY, train
+from test_train import TINY, train
 train(TINY, {str(tmp_path)!r}, resume=True, bar=False)
 """
-    root = Path(__file__).parent.parent
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+    done = forks.run("-c", code, cwd=Path(__file__).parent)
     assert "could not write" in done.stderr
     assert read(latest(tmp_path))[1]["step"] == 2
 
