@@ -98,3 +98,15 @@ def test_what_the_main_process_refuses_ends_all_in_a_sentence(tmp_path: Path) ->
     told = re.findall(r"^\S+CheckpointError: there is no run in", done.stderr, re.M)
     assert len(told) == 1, done.stderr  # at a line's beginning: the launcher quotes it further in
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", ["sample --out", "evaluate --data digits --extractor"])
+def test_what_a_command_refuses_is_said_once(tmp_path: Path, words: str) -> None:
+    """One process looks where the result goes; the others learn of it and are not left waiting."""
+    file = tmp_path / "file"
+    file.touch()
+    done = _run("2", "command", str(tmp_path), *words.split(), str(file))
+    assert done.returncode != 0
+    told = re.findall(r"^minidiff: (?:.*file is no folder|--extractor must be)", done.stderr, re.M)
+    assert len(told) == 1, done.stderr
+    assert "another process" not in done.stderr
