@@ -24,6 +24,7 @@ import minidiff as md
 from minidiff.data import Images
 from minidiff.engine.distributed import World
 from minidiff.engine.generate import Sampling
+from minidiff.kinds import check_scale
 from minidiff.measure.frechet import FrechetStats
 from minidiff.toy import GaussianMixture
 
@@ -286,6 +287,55 @@ def test_images_that_do_not_fit_the_network_are_answered_too(name: str, slip: st
     with pytest.raises(ValueError, match=r"shape|use xt\.to|is on|must fit") as caught:
         called(name, thing, **dict.fromkeys(states, x))
     assert raised(caught.value)
+
+
+DATA_GIVEN = {
+    name: (thing, given)
+    for name, thing, key, _ in CASES
+    if key == "model" and (given := [k for k in tensors(name, thing) if k in ("x0", "y0")])
+}
+
+
+@pytest.mark.parametrize("name", DATA_GIVEN)
+@pytest.mark.parametrize("most", [255, 16])  # those of scikit-learn's digits
+def test_bytes_as_floats_are_no_data(name: str, most: int) -> None:
+    thing, given = DATA_GIVEN[name]
+    pixels = torch.linspace(0, most, 64).round().reshape(1, 1, 8, 8)
+    pixels = pixels.expand(1 if name == "md.interpolate" else 2, -1, -1, -1)
+    with pytest.raises(ValueError, match=rf"scaled to \[-1, 1\], got 0\.\.{most}: from_uint8"):
+        called(name, thing, **dict.fromkeys(given, pixels))
+
+
+def test_data_of_another_scale_are_taken() -> None:
+    """Nothing is refused but what cannot be meant."""
+    pixels = torch.linspace(0, 255, 64).reshape(1, 1, 8, 8)
+    fine = {
+        "dark": pixels / 255,
+        "of mean 0": pixels - pixels.mean(),
+        "latents": pixels.expand(1, 4, 8, 8),
+        "points": pixels.flatten(1),
+        "nobody's": pixels[:0],
+        "elsewhere": pixels.to("meta"),
+    }
+    for name, x0 in fine.items():
+        check_scale(**{name: x0})
+    check_scale(80.0, pixels=pixels)
+    unit = md.Denoiser(UNET, S, sigma_data=80.0).eval()
+    assert md.loss_simple(unit, pixels, 5).isfinite().all()
+
+
+def test_bytes_as_floats_are_not_shown_all_white(tmp_path: Path) -> None:
+    pixels = torch.arange(256.0).reshape(1, 1, 16, 16)
+    for act in (
+        lambda: md.data.to_uint8(pixels),
+        lambda: md.plots.grid(pixels),
+        lambda: md.plots.film([pixels]),
+        lambda: md.plots.save_image(pixels, tmp_path / "x.png"),
+    ):
+        with pytest.raises(ValueError, match=r"scaled to \[-1, 1\], got 0\.\.255: from_uint8"):
+            act()
+    assert not list(tmp_path.iterdir())
+    assert md.data.to_uint8(torch.full((1, 8, 8), 1.5)).min() == 255  # bright, by a sampler
 
 
 @pytest.mark.parametrize("name", ["md.guide", "md.guide_by_classifier"])

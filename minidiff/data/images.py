@@ -10,7 +10,7 @@ from typing import SupportsIndex
 import torch
 from torch import Tensor
 
-from minidiff.kinds import check_tensor, drawn_on, kind, short
+from minidiff.kinds import check_scale, check_tensor, drawn_on, kind, short
 
 Device = torch.device | str | None
 Classes = tuple[str, ...] | tuple[tuple[str, ...], ...]  # names; K tuples of them if K labels each
@@ -38,6 +38,7 @@ def to_uint8(x: Tensor) -> Tensor:
     check_tensor(x=x)
     if not x.is_floating_point():
         raise ValueError(f"to_uint8 takes floats in [-1, 1], got {x.dtype}; from_uint8 makes them")
+    check_scale(x=x)
     return ((x.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
