@@ -23,7 +23,7 @@ import torch
 import minidiff as md
 from minidiff.data import Images
 from minidiff.engine.distributed import World
-from minidiff.engine.generate import Sampling
+from minidiff.engine.generate import Sampling, generate
 from minidiff.kinds import check_scale
 from minidiff.measure.frechet import FrechetStats
 from minidiff.toy import GaussianMixture
@@ -154,7 +154,7 @@ def wrong(name: str, parameter: str, annotation: str) -> list[Any]:
         found = NO_TIME
     elif "Generator" in annotation:
         found = NO_GENERATOR
-    elif annotation in NUMBERS and name.rpartition(".")[0] in ("md", *OWNERS):
+    elif annotation in NUMBERS and name.rpartition(".")[0] in ("md", "md.metrics", *OWNERS):
         found = NO_NUMBER
     elif parameter in STATES and "Tensor" in annotation:
         found = NO_STATE
@@ -336,6 +336,58 @@ def test_bytes_as_floats_are_not_shown_all_white(tmp_path: Path) -> None:
             act()
     assert not list(tmp_path.iterdir())
     assert md.data.to_uint8(torch.full((1, 8, 8), 1.5)).min() == 255  # bright, by a sampler
+
+
+ONE = World(0, 1, torch.device("cpu"))
+BY_CLASS = md.Denoiser(unet(num_classes=3), S).eval()
+SOME = torch.tensor([3, 4])
+
+
+@pytest.mark.parametrize(
+    ("act", "sentence"),
+    [
+        # Memory that nobody had written to was returned as images,
+        (lambda: generate(MODEL, (1, 8, 8), 2, Sampling(steps=2), ONE, batch=-3), "batch must be"),
+        (lambda: generate(MODEL, (1, 8, 8), 2, Sampling(steps=2), ONE, batch=0), "batch must be"),
+        (lambda: generate(MODEL, (1, 8, 8), -1, Sampling(steps=2), ONE), "n must be a whole"),
+        (lambda: generate(MODEL, (1, 8, 8), 2.5, Sampling(steps=2), ONE), "n must be a whole"),  # type: ignore[arg-type]
+        # a height taken for channels,
+        (lambda: Images(BYTES.permute(0, 2, 3, 1), DATA.labels, ("a",)), "last: x.permute"),
+        # a mask for classes,
+        (lambda: BY_CLASS(X, 5, labels=torch.tensor([True, False])), "whole entries 0..2"),
+        (lambda: BY_CLASS(X, 5, labels=SOME.to("meta")), "labels are on meta, x on cpu; use .to"),
+        # weights below 0 or NaN,
+        (lambda: md.weights_min_snr(S, -1), "limit must be above 0"),
+        (lambda: md.weights_min_snr(S, float("nan")), "limit must be above 0"),
+        (lambda: md.weights_p2(S, k=-1), "k must be at least 0"),
+        # a tolerance that nothing meets or everything,
+        (lambda: md.solve_adaptive(MODEL, X, rtol=-1), "rtol and atol must be at least 0"),
+        (lambda: md.log_likelihood(MODEL, X, rtol=0, atol=0), "rtol and atol must be at least 0"),
+        # losses of no step,
+        (lambda: md.LossAwareTimes(100).update(SOME - 3, torch.ones(2)), "t must be in 1..100"),
+        (lambda: md.LossAwareTimes(100).update(SOME * 30, torch.ones(2)), "t must be in 1..100"),
+        # and NaN as black.
+        (lambda: md.data.to_uint8(X * torch.nan), "x holds NaN"),
+        (lambda: md.plots.grid(X * torch.nan), "x holds NaN"),
+        # These ended in PyTorch's or Python's words.
+        (lambda: md.interpolate(MODEL, X[:1], X[:1], torch.ones(2), 2.5), "t must be whole"),  # type: ignore[arg-type]
+        (lambda: md.Schedule.from_betas("0.1"), "betas must be a list"),  # type: ignore[arg-type]
+        (lambda: md.Schedule.from_alpha_bar(None), "alpha_bar must be a list"),  # type: ignore[arg-type]
+        (lambda: md.Schedule.linear(100, "0.1"), "beta_1 must be one number"),  # type: ignore[arg-type]
+        (lambda: md.Schedule.cosine(100, s="0.1"), "s must be one number"),  # type: ignore[arg-type]
+        (lambda: md.Schedule.flow(100, last="0.1"), "last must be one number"),  # type: ignore[arg-type]
+        (lambda: md.results(5), "there is no result 5"),  # type: ignore[call-overload]
+        (lambda: md.metrics.kid(FEATURES, FEATURES, size=2.5), "KID needs subsets"),  # type: ignore[arg-type]
+        (lambda: md.metrics.inception_score(torch.eye(4), 2.5), "splits must be a whole"),  # type: ignore[arg-type]
+        (lambda: md.metrics.evaluate(BYTES, DATA, GOOD["extractor"], batch=0), "batch must be"),
+    ],
+)  # fmt: skip
+def test_what_was_taken_in_silence_or_failed_in_others_words(
+    act: Callable[[], object], sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
+        act()
+    assert raised(caught.value)
 
 
 @pytest.mark.parametrize("name", ["md.guide", "md.guide_by_classifier"])
