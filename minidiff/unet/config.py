@@ -263,7 +263,7 @@ def check_inputs(
 
 
 def _check_labels(c: Any, x: Tensor, labels: Tensor | None) -> None:
-    n = len(x)
+    n = x.shape[0]  # a symbol where torch.export traces, which len is not
     shape = (n, len(c.num_classes)) if isinstance(c.num_classes, tuple) else (n,)
     good = isinstance(labels, Tensor) and labels.shape == shape and not labels.is_floating_point()
     if not good or labels.dtype == torch.bool:  # type: ignore[union-attr]
