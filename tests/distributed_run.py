@@ -24,6 +24,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from minidiff.data.sets import Images, load
 from minidiff.denoiser import Denoiser
+from minidiff.engine.checkpoint import save_weights
 from minidiff.engine.config import TrainConfig
 from minidiff.engine.distributed import World, copies, processes
 from minidiff.engine.generate import Sampling, generate
@@ -91,6 +92,11 @@ def main() -> None:
         steps = int(sys.argv[4])
         config = replace(CONFIG, steps=steps, times="loss-aware", T=50, save_every=2)
         train(config, folder, resume=steps > 2, device="cpu", bar=False)
+    if mode == "whole":
+        model = train(replace(CONFIG, fsdp=True), folder / "run", device="cpu", bar=False)
+        if os.environ["RANK"] == "1":
+            model(torch.zeros(1, 1, 8, 8), 5)
+            save_weights(folder / "alone.safetensors", model)
     if mode == "command":
         from minidiff.cli.parser import main as command
 

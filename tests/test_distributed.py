@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.distributed
 
-from minidiff.engine.checkpoint import latest, read, states
+from minidiff.engine.checkpoint import latest, load_pretrained, read, states
 
 SCRIPT = Path(__file__).with_name("distributed_run.py")
 ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -42,6 +42,15 @@ def test_two_processes_are_one_with_the_joint_batch(tmp_path: Path) -> None:
         samples = torch.load(tmp_path / f"samples-{name}.pt", weights_only=True)
         alone = torch.load(tmp_path / "samples-1.pt", weights_only=True)
         torch.testing.assert_close(samples, alone, rtol=0, atol=1e-4)
+
+
+def test_a_model_trained_in_parts_is_whole_for_whoever_asks(tmp_path: Path) -> None:
+    """One process alone saved it: PyTorch had no words for its shard, and a call would wait."""
+    done = _run("2", "whole", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    x = torch.linspace(-1, 1, 64).reshape(1, 1, 8, 8)
+    run, alone = (load_pretrained(tmp_path / name)(x, 5) for name in ("run", "alone.safetensors"))
+    assert torch.equal(run.raw, alone.raw)
 
 
 def test_resume_with_another_number_of_processes(tmp_path: Path) -> None:
