@@ -54,6 +54,8 @@ def dopri5(f: Any, y: Any, start: float, end: float, rtol: float, atol: float) -
     except ImportError as error:
         raise ImportError("adaptive solving needs torchdiffeq: pip install torchdiffeq") from error
     check_number(rtol=rtol, atol=atol)
+    if not (rtol >= 0 and atol >= 0 and rtol + atol > 0):
+        raise ValueError(f"rtol and atol must be at least 0, not both 0; got {rtol} and {atol}")
     first = y[0] if isinstance(y, tuple) else y
     if not first.numel():  # torchdiffeq finds no step for an empty batch
         return y

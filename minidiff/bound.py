@@ -16,6 +16,7 @@ from minidiff.checks import admit, check_levels
 from minidiff.checks_networks import check_model, check_schedule
 from minidiff.checks_times import check_whole
 from minidiff.denoiser import Denoiser, Prediction
+from minidiff.kinds import check_scale
 from minidiff.process import Gaussian, diffuse, marginal, posterior, randn
 from minidiff.schedule import Index, Schedule
 
@@ -82,6 +83,7 @@ def vlb_term(
     """
     check_model(model)
     admit({"t": t}, 1, model.schedule, xt=xt, x0=x0)
+    check_scale(model.sigma_data, x0=x0)
     check_whole(t)
     p = model(xt, t) if prediction is None else prediction
     if not isinstance(t, Tensor):

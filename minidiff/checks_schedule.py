@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
-from minidiff.kinds import check_number, is_whole, short
+from minidiff.kinds import check_number, is_whole, kind, short
 
 MOST_STEPS = 1_000_000  # T is a number of steps, not of images: a table of 8 MB
 
@@ -48,8 +49,20 @@ def check_t(t: float, T: int) -> None:
         raise ValueError(f"t must be in 0..{T}, got {t}")
 
 
-def check_T(T: int) -> int:
-    """The number of steps, as an int."""
+def as_numbers(**values: object) -> Tensor:
+    """A list of numbers, or a tensor of them, in float64 on the CPU."""
+    ((name, found),) = values.items()
+    try:
+        return torch.as_tensor(found, dtype=torch.float64, device="cpu")
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(
+            f"{name} must be a list or a tensor of numbers, got {kind(found)}"
+        ) from None
+
+
+def check_T(T: int, **options: float) -> int:
+    """The number of steps, as an int; the other options are numbers."""
+    check_number(**options)
     if not is_whole(T) or not 2 <= T <= MOST_STEPS:
         raise ValueError(f"T must be a whole number of 2 to {MOST_STEPS:,} steps, got {short(T)}")
     return int(T)

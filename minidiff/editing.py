@@ -16,6 +16,7 @@ from minidiff.checks import admit, check_counts, check_finite, known_part
 from minidiff.checks_networks import check_model
 from minidiff.checks_times import check_tau
 from minidiff.denoiser import Clip, Denoiser
+from minidiff.kinds import check_scale
 from minidiff.process import Gaussian, cast, diffuse, marginal, randn, transition
 from minidiff.samplers import Step, ancestral
 
@@ -61,6 +62,7 @@ def inpaint(
     check_counts(resample=resample, jump=jump)
     model.check_variance(variance)
     x0, mask = known_part(x0, mask, x_T)
+    check_scale(model.sigma_data, x0=torch.where(mask, x0, 0))
     schedule = model.schedule
 
     def draw(g: Gaussian) -> Tensor:
@@ -122,6 +124,7 @@ def sdedit(
     """
     check_model(model)
     admit(x0=x0)
+    check_scale(model.sigma_data, x0=x0)
     t, *_ = check_tau(tau, model.schedule.T, how.get("end", 0))
     xt = diffuse(model.schedule, x0, t, randn(x0, generator))
     return ancestral(model, xt, tau, generator=generator, **how)

@@ -59,6 +59,24 @@ def check_tensor(**values: object) -> None:
             raise ValueError(f"{name} must be a tensor, got {kind(x)}{how}")
 
 
+def check_scale(unit: float = 1.0, /, **pictures: Tensor) -> None:
+    """Pictures, grey or in colour, whose numbers are still those of bytes, 0..255.
+
+    Refused only where it is certain, and no GPU need be asked: in [-1, 1], of mean 0, or noisy, no
+    picture is nowhere below 0 and somewhere above 2. unit: a sigma_data above 1 is another scale.
+    """
+    for name, x in pictures.items():
+        pixels = x.ndim > 2 and x.shape[-3] in (1, 3) and x.numel() and x.device.type == "cpu"
+        if not pixels or unit > 1:
+            continue
+        low, high = x.detach().aminmax()
+        if low >= 0 and high > 2:
+            raise ValueError(
+                f"{name} must be scaled to [-1, 1], got {low:g}..{high:g}: from_uint8 of "
+                "minidiff.data does it for bytes, x / 127.5 - 1 for floats in 0..255"
+            )
+
+
 def check_plane(image: Tensor) -> tuple[int, int]:
     """Height and width of one grey image."""
     check_tensor(image=image)

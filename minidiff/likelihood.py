@@ -12,7 +12,7 @@ from minidiff.adaptive import dopri5
 from minidiff.checks import admit, check_probes, check_uint8
 from minidiff.checks_networks import check_model
 from minidiff.denoiser import Denoiser
-from minidiff.kinds import drawn_on
+from minidiff.kinds import check_scale, drawn_on
 from minidiff.ode import predict_at
 from minidiff.process import Gaussian, PerSample, randn
 
@@ -77,6 +77,7 @@ def log_likelihood(
     check_model(model)
     check_probes(probes, noise)
     admit(x0=x0)
+    check_scale(model.sigma_data, x0=x0)
     schedule, dims = model.schedule, x0.shape[1:].numel()
     start, end = float(schedule.sigma[1]), float(schedule.sigma[-1])
     vectors = [randn(x0, generator) for _ in range(probes or 0)]

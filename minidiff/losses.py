@@ -17,6 +17,7 @@ from minidiff.checks import admit, check_indexed
 from minidiff.checks_networks import check_learned, check_model
 from minidiff.checks_times import check_whole
 from minidiff.denoiser import Denoiser, Prediction
+from minidiff.kinds import check_scale
 from minidiff.parameterize import pair
 from minidiff.process import cast, diffuse, randn
 from minidiff.schedule import Index
@@ -159,6 +160,7 @@ def _noised(
 ) -> tuple[Tensor, Tensor]:
     check_model(model)
     admit({"t": t}, 1, model.schedule, x0=x0)
+    check_scale(model.sigma_data, x0=x0)
     eps = randn(x0, generator)
     return diffuse(model.schedule, x0, t, eps), eps
 

@@ -31,7 +31,7 @@ def results(name: str | None = None) -> list[str] | dict[str, Any]:
     if name is None:
         return known
     if name not in known:
-        close = difflib.get_close_matches(name.removesuffix(".json"), known, cutoff=0.75)
+        close = difflib.get_close_matches(str(name).removesuffix(".json"), known, cutoff=0.75)
         meant = f"did you mean {' or '.join(map(repr, close))}?"
         raise ValueError(
             f"there is no result {name!r}: {meant if close else 'md.results() lists all'}"

@@ -11,6 +11,7 @@ from minidiff.checks import admit, bound_variances
 from minidiff.checks_networks import check_model
 from minidiff.checks_times import check_whole
 from minidiff.denoiser import Denoiser
+from minidiff.kinds import check_scale
 from minidiff.process import Gaussian, ddim_posterior
 from minidiff.schedule import Schedule
 
@@ -56,6 +57,7 @@ def j_term(model: Denoiser, x0: Tensor, xt: Tensor, t: int, sigma: float, **cond
     check_model(model)
     check_whole(t)
     admit({"t": t}, 1, model.schedule, x0=x0, xt=xt)
+    check_scale(model.sigma_data, x0=x0)
     p = model(xt, t, clip=False, **cond)
     if t == 1:
         return -Gaussian(p.x0.double(), torch.full_like(xt[:1].double(), sigma**2)).log_prob(x0)

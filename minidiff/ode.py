@@ -19,7 +19,7 @@ from minidiff.checks import admit, check_finite, one_of
 from minidiff.checks_networks import check_model
 from minidiff.checks_times import check_tau
 from minidiff.denoiser import Clip, Denoiser, Prediction
-from minidiff.kinds import check_number
+from minidiff.kinds import check_number, check_scale
 from minidiff.process import cast, randn
 from minidiff.samplers import Step
 from minidiff.spacing import tau
@@ -221,6 +221,7 @@ def encode(
     check_model(model)
     one_of("method", method, tuple(_ONE_STEP))
     admit(x0=x0)
+    check_scale(model.sigma_data, x0=x0)
     grid = tau(model.schedule, steps, spacing, start=end, end=start)[::-1]
     sigmas = [model.schedule.sigma_at(t) for t in grid]
 

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from minidiff.checks import admit, check_eta, check_finite, check_single, per_sample
 from minidiff.checks_networks import check_model
-from minidiff.checks_times import check_tau
+from minidiff.checks_times import check_tau, check_whole
 from minidiff.denoiser import Clip, Denoiser, Prediction
-from minidiff.kinds import check_number, check_tensor
+from minidiff.kinds import check_number, check_scale, check_tensor
 from minidiff.process import Gaussian, cast, ddim_posterior, ddim_sigma, diffuse, randn
 
 
@@ -196,6 +196,8 @@ def interpolate(
     """
     check_model(model)
     check_single(admit(x0=x0, y0=y0))
+    check_whole(t)
+    check_scale(model.sigma_data, x0=x0, y0=y0)
     xt = diffuse(model.schedule, x0, t, randn(x0, generator))
     yt = diffuse(model.schedule, y0, t, randn(y0, generator))
     check_tensor(weight=weight)

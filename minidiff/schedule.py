@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minidiff.checks_schedule import check_ends, check_T, check_t, check_table
+from minidiff.checks_schedule import as_numbers, check_ends, check_T, check_t, check_table
 from minidiff.kinds import PLAIN
 from minidiff.variances import beta_of, beta_tilde_of
 
@@ -63,7 +63,7 @@ class Schedule:
         >>> round(float(Schedule.linear(T=1000).beta[1000]), 6)
         0.02
         """
-        T = check_T(T)
+        T = check_T(T, beta_1=beta_1, beta_T=beta_T)
         betas = torch.linspace(beta_1, beta_T, T, **EXACT) * (1000 / T)
         if betas.max() >= 1:
             raise ValueError(
@@ -83,7 +83,7 @@ class Schedule:
         >>> round(float(Schedule.cosine(T=1000).alpha_bar[500]), 3)
         0.494
         """
-        T = check_T(T)
+        T = check_T(T, s=s, max_beta=max_beta)
         u = torch.arange(T + 1, **EXACT) / T
         f = torch.cos(math.pi / 2 * (u + s) / (1 + s)) ** 2
         betas = (1 - f[1:] / f[:-1]).clamp(max=max_beta)
@@ -102,7 +102,7 @@ class Schedule:
         >>> [round(s.sigma_at(t), 3) for t in (1, 500.5, 1000)]
         [0.002, 0.4, 80.0]
         """
-        T = check_T(T)
+        T = check_T(T, sigma_min=sigma_min, sigma_max=sigma_max)
         check_ends(sigma_min, sigma_max)
         u = torch.linspace(math.log(sigma_min), math.log(sigma_max), T, **EXACT)
         options = {"T": T, "sigma_min": sigma_min, "sigma_max": sigma_max}
@@ -119,7 +119,7 @@ class Schedule:
         >>> round(float(Schedule.flow(T=1000).snr[500]), 3)
         1.004
         """
-        T = check_T(T)
+        T = check_T(T, last=last)
         if not 0 < last < 1:
             raise ValueError(f"last must be between 0 (data) and 1 (noise), both out, got {last}")
         u = last * torch.arange(1, T + 1, **EXACT) / T
@@ -132,7 +132,7 @@ class Schedule:
         >>> Schedule.from_betas([0.1, 0.5]).alpha_bar.tolist()
         [1.0, 0.9, 0.45]
         """
-        b = torch.as_tensor(betas, **EXACT).detach()
+        b = as_numbers(betas=betas).detach()
         bad = (~((b > 0) & (b < 1))).nonzero()
         if b.ndim != 1 or len(bad):
             what = f"beta_{int(bad[0]) + 1} = {float(b[bad[0]])}" if b.ndim == 1 else "a matrix"
@@ -153,7 +153,7 @@ class Schedule:
                 raise ValueError("from_alpha_bar(function) needs T, the number of steps")
             T = check_T(T)
             alpha_bar = alpha_bar(torch.arange(T + 1, **EXACT) / T)
-        ab = torch.as_tensor(alpha_bar, **EXACT)
+        ab = as_numbers(alpha_bar=alpha_bar)
         return cls(ab, "table", {"alpha_bar": ab.tolist()})
 
     @classmethod

@@ -190,6 +190,8 @@ class LossAwareTimes:
             raise ValueError(
                 f"t must be whole numbers, one for each loss, got {kind(t)} for {kind(losses)}"
             )
+        if t.device.type == "cpu" and t.numel() and not 1 <= t.min() <= t.max() <= self.T:
+            raise ValueError(f"t must be in 1..{self.T}, got {int(t.min())}..{int(t.max())}")
         t, losses = t.reshape(-1), losses.detach().double().reshape(-1)
         self.losses, self.counts = self.losses.to(losses.device), self.counts.to(losses.device)
         t = torch.where(losses.isfinite(), t.to(losses.device), 0)

@@ -35,6 +35,8 @@ def weights_p2(schedule: Schedule, k: float = 1.0, power: float = 1.0) -> Tensor
     """
     check_schedule(schedule)
     check_number(k=k, power=power)
+    if not k >= 0:
+        raise ValueError(f"k must be at least 0, it is added to the SNR; got {k}")
     return (k + schedule.snr) ** -power
 
 
@@ -46,4 +48,6 @@ def weights_min_snr(schedule: Schedule, limit: float = 5.0) -> Tensor:
     """
     check_schedule(schedule)
     check_number(limit=limit)
+    if not limit > 0:
+        raise ValueError(f"limit must be above 0, the largest SNR that counts in full; got {limit}")
     return limit / schedule.snr.clamp(min=limit)

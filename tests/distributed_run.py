@@ -1,6 +1,8 @@
 """One or several processes train; what test_distributed.py starts.
 
-python tests/distributed_run.py PROCESSES MODE FOLDER [STEPS or RANK]   PROCESSES: 1, 2, or 1,2
+python tests/distributed_run.py PROCESSES MODE FOLDER [STEPS, RANK or COMMAND …]
+
+PROCESSES: 1, 2, or 1,2
 
 Several are started as by torchrun, but are forks, which need not import PyTorch once more each.
 """
@@ -22,6 +24,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from minidiff.data.sets import Images, load
 from minidiff.denoiser import Denoiser
+from minidiff.engine.checkpoint import save_weights
 from minidiff.engine.config import TrainConfig
 from minidiff.engine.distributed import World, copies, processes
 from minidiff.engine.generate import Sampling, generate
@@ -89,6 +92,17 @@ def main() -> None:
         steps = int(sys.argv[4])
         config = replace(CONFIG, steps=steps, times="loss-aware", T=50, save_every=2)
         train(config, folder, resume=steps > 2, device="cpu", bar=False)
+    if mode == "whole":
+        model = train(replace(CONFIG, fsdp=True), folder / "run", device="cpu", bar=False)
+        if os.environ["RANK"] == "1":
+            model(torch.zeros(1, 1, 8, 8), 5)
+            save_weights(folder / "alone.safetensors", model)
+    if mode == "command":
+        from minidiff.cli.parser import main as command
+
+        few = ["--steps", "2", "-n", "4", "--device", "cpu"]
+        if code := command([sys.argv[4], "digits", *sys.argv[5:], *few]):
+            sys.exit(code)
     if mode == "groups":
         for _ in range(40):
             with processes("cpu") as world:

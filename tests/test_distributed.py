@@ -8,7 +8,7 @@ import torch
 import torch.distributed
 from forks import Forks
 
-from minidiff.engine.checkpoint import latest, read, states
+from minidiff.engine.checkpoint import latest, load_pretrained, read, states
 
 SCRIPT = str(Path(__file__).with_name("distributed_run.py"))
 
@@ -34,6 +34,15 @@ def test_two_processes_are_one_with_the_joint_batch(tmp_path: Path, forks: Forks
         samples = torch.load(tmp_path / f"samples-{name}.pt", weights_only=True)
         alone = torch.load(tmp_path / "samples-1.pt", weights_only=True)
         torch.testing.assert_close(samples, alone, rtol=0, atol=1e-4)
+
+
+def test_a_model_trained_in_parts_is_whole_for_whoever_asks(tmp_path: Path, forks: Forks) -> None:
+    """One process alone saved it: PyTorch had no words for its shard, and a call would wait."""
+    done = forks.run(SCRIPT, "2", "whole", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    x = torch.linspace(-1, 1, 64).reshape(1, 1, 8, 8)
+    run, alone = (load_pretrained(tmp_path / name)(x, 5) for name in ("run", "alone.safetensors"))
+    assert torch.equal(run.raw, alone.raw)
 
 
 def test_resume_with_another_number_of_processes(tmp_path: Path, forks: Forks) -> None:
@@ -94,3 +103,15 @@ def test_what_the_main_process_refuses_ends_all_in_a_sentence(tmp_path: Path, fo
     told = re.findall(r"^\S+CheckpointError: there is no run in", done.stderr, re.M)
     assert len(told) == 1, done.stderr  # at a line's beginning: the launcher quotes it further in
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", ["sample --out", "evaluate --data digits --extractor"])
+def test_what_a_command_refuses_is_said_once(tmp_path: Path, words: str, forks: Forks) -> None:
+    """One process looks where the result goes; the others learn of it and are not left waiting."""
+    file = tmp_path / "file"
+    file.touch()
+    done = forks.run(SCRIPT, "2", "command", str(tmp_path), *words.split(), str(file))
+    assert done.returncode != 0
+    told = re.findall(r"^minidiff: (?:.*file is no folder|--extractor must be)", done.stderr, re.M)
+    assert len(told) == 1, done.stderr
+    assert "another process" not in done.stderr

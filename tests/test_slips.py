@@ -23,7 +23,8 @@ import torch
 import minidiff as md
 from minidiff.data import Images
 from minidiff.engine.distributed import World
-from minidiff.engine.generate import Sampling
+from minidiff.engine.generate import Sampling, generate
+from minidiff.kinds import check_scale
 from minidiff.measure.frechet import FrechetStats
 from minidiff.toy import GaussianMixture
 
@@ -153,7 +154,7 @@ def wrong(name: str, parameter: str, annotation: str) -> list[Any]:
         found = NO_TIME
     elif "Generator" in annotation:
         found = NO_GENERATOR
-    elif annotation in NUMBERS and name.rpartition(".")[0] in ("md", *OWNERS):
+    elif annotation in NUMBERS and name.rpartition(".")[0] in ("md", "md.metrics", *OWNERS):
         found = NO_NUMBER
     elif parameter in STATES and "Tensor" in annotation:
         found = NO_STATE
@@ -285,6 +286,107 @@ def test_images_that_do_not_fit_the_network_are_answered_too(name: str, slip: st
     x = x[:1] if name == "md.interpolate" else x
     with pytest.raises(ValueError, match=r"shape|use xt\.to|is on|must fit") as caught:
         called(name, thing, **dict.fromkeys(states, x))
+    assert raised(caught.value)
+
+
+DATA_GIVEN = {
+    name: (thing, given)
+    for name, thing, key, _ in CASES
+    if key == "model" and (given := [k for k in tensors(name, thing) if k in ("x0", "y0")])
+}
+
+
+@pytest.mark.parametrize("name", DATA_GIVEN)
+@pytest.mark.parametrize("most", [255, 16])  # those of scikit-learn's digits
+def test_bytes_as_floats_are_no_data(name: str, most: int) -> None:
+    thing, given = DATA_GIVEN[name]
+    pixels = torch.linspace(0, most, 64).round().reshape(1, 1, 8, 8)
+    pixels = pixels.expand(1 if name == "md.interpolate" else 2, -1, -1, -1)
+    with pytest.raises(ValueError, match=rf"scaled to \[-1, 1\], got 0\.\.{most}: from_uint8"):
+        called(name, thing, **dict.fromkeys(given, pixels))
+
+
+def test_data_of_another_scale_are_taken() -> None:
+    """Nothing is refused but what cannot be meant."""
+    pixels = torch.linspace(0, 255, 64).reshape(1, 1, 8, 8)
+    fine = {
+        "dark": pixels / 255,
+        "of mean 0": pixels - pixels.mean(),
+        "latents": pixels.expand(1, 4, 8, 8),
+        "points": pixels.flatten(1),
+        "nobody's": pixels[:0],
+        "elsewhere": pixels.to("meta"),
+    }
+    for name, x0 in fine.items():
+        check_scale(**{name: x0})
+    check_scale(80.0, pixels=pixels)
+    unit = md.Denoiser(UNET, S, sigma_data=80.0).eval()
+    assert md.loss_simple(unit, pixels, 5).isfinite().all()
+
+
+def test_bytes_as_floats_are_not_shown_all_white(tmp_path: Path) -> None:
+    pixels = torch.arange(256.0).reshape(1, 1, 16, 16)
+    for act in (
+        lambda: md.data.to_uint8(pixels),
+        lambda: md.plots.grid(pixels),
+        lambda: md.plots.film([pixels]),
+        lambda: md.plots.save_image(pixels, tmp_path / "x.png"),
+    ):
+        with pytest.raises(ValueError, match=r"scaled to \[-1, 1\], got 0\.\.255: from_uint8"):
+            act()
+    assert not list(tmp_path.iterdir())
+    assert md.data.to_uint8(torch.full((1, 8, 8), 1.5)).min() == 255  # bright, by a sampler
+
+
+ONE = World(0, 1, torch.device("cpu"))
+BY_CLASS = md.Denoiser(unet(num_classes=3), S).eval()
+SOME = torch.tensor([3, 4])
+
+
+@pytest.mark.parametrize(
+    ("act", "sentence"),
+    [
+        # Memory that nobody had written to was returned as images,
+        (lambda: generate(MODEL, (1, 8, 8), 2, Sampling(steps=2), ONE, batch=-3), "batch must be"),
+        (lambda: generate(MODEL, (1, 8, 8), 2, Sampling(steps=2), ONE, batch=0), "batch must be"),
+        (lambda: generate(MODEL, (1, 8, 8), -1, Sampling(steps=2), ONE), "n must be a whole"),
+        (lambda: generate(MODEL, (1, 8, 8), 2.5, Sampling(steps=2), ONE), "n must be a whole"),  # type: ignore[arg-type]
+        # a height taken for channels,
+        (lambda: Images(BYTES.permute(0, 2, 3, 1), DATA.labels, ("a",)), "last: x.permute"),
+        # a mask for classes,
+        (lambda: BY_CLASS(X, 5, labels=torch.tensor([True, False])), "whole entries 0..2"),
+        (lambda: BY_CLASS(X, 5, labels=SOME.to("meta")), "labels are on meta, x on cpu; use .to"),
+        # weights below 0 or NaN,
+        (lambda: md.weights_min_snr(S, -1), "limit must be above 0"),
+        (lambda: md.weights_min_snr(S, float("nan")), "limit must be above 0"),
+        (lambda: md.weights_p2(S, k=-1), "k must be at least 0"),
+        # a tolerance that nothing meets or everything,
+        (lambda: md.solve_adaptive(MODEL, X, rtol=-1), "rtol and atol must be at least 0"),
+        (lambda: md.log_likelihood(MODEL, X, rtol=0, atol=0), "rtol and atol must be at least 0"),
+        # losses of no step,
+        (lambda: md.LossAwareTimes(100).update(SOME - 3, torch.ones(2)), "t must be in 1..100"),
+        (lambda: md.LossAwareTimes(100).update(SOME * 30, torch.ones(2)), "t must be in 1..100"),
+        # and NaN as black.
+        (lambda: md.data.to_uint8(X * torch.nan), "x holds NaN"),
+        (lambda: md.plots.grid(X * torch.nan), "x holds NaN"),
+        # These ended in PyTorch's or Python's words.
+        (lambda: md.interpolate(MODEL, X[:1], X[:1], torch.ones(2), 2.5), "t must be whole"),  # type: ignore[arg-type]
+        (lambda: md.Schedule.from_betas("0.1"), "betas must be a list"),  # type: ignore[arg-type]
+        (lambda: md.Schedule.from_alpha_bar(None), "alpha_bar must be a list"),  # type: ignore[arg-type]
+        (lambda: md.Schedule.linear(100, "0.1"), "beta_1 must be one number"),  # type: ignore[arg-type]
+        (lambda: md.Schedule.cosine(100, s="0.1"), "s must be one number"),  # type: ignore[arg-type]
+        (lambda: md.Schedule.flow(100, last="0.1"), "last must be one number"),  # type: ignore[arg-type]
+        (lambda: md.results(5), "there is no result 5"),  # type: ignore[call-overload]
+        (lambda: md.metrics.kid(FEATURES, FEATURES, size=2.5), "KID needs subsets"),  # type: ignore[arg-type]
+        (lambda: md.metrics.inception_score(torch.eye(4), 2.5), "splits must be a whole"),  # type: ignore[arg-type]
+        (lambda: md.metrics.evaluate(BYTES, DATA, GOOD["extractor"], batch=0), "batch must be"),
+    ],
+)  # fmt: skip
+def test_what_was_taken_in_silence_or_failed_in_others_words(
+    act: Callable[[], object], sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
+        act()
     assert raised(caught.value)
 
 

@@ -85,9 +85,13 @@ def sample(args: Namespace) -> None:
             if world.main:
                 _animate(args, model, how, world)
             return
-        out = None
-        if world.main:
-            out = Output(args.out, args.n, _shape(model), args.scale, args.first)
+        out: Output | None = world.together(
+            lambda: (
+                Output(args.out, args.n, _shape(model), args.scale, args.first)
+                if world.main
+                else None
+            )
+        )
         with out or contextlib.nullcontext():
             try:
                 for x in _drawn(args, model, how, world):
@@ -108,7 +112,9 @@ def evaluate(args: Namespace) -> None:
     with _model(args) as (model, world), enough_memory(args.batch):
         # They refuse before the first sample is drawn.
         how = _how(args, model)
-        judge = judge_for(args, _shape(model), world) if world.main else None
+        judge = world.together(
+            lambda: judge_for(args, _shape(model), world) if world.main else None
+        )
         with noted():  # what is drawn is measured
             try:
                 for x in _drawn(args, model, how, world):
@@ -132,8 +138,8 @@ def evaluate(args: Namespace) -> None:
 def nll(args: Namespace) -> None:
     """Bits per dimension of held-out images, by the bound or by the ODE."""
     with _model(args) as (model, world), enough_memory(args.batch):
-        if args.json and world.main:
-            check_target(args.json)
+        if args.json:
+            world.main_does(lambda: check_target(args.json))
         held_out, notes = data_set(args, _shape(model), world)
         n = min(args.n, len(held_out) - args.first)
         if n < 1:

@@ -10,7 +10,7 @@ from typing import SupportsIndex
 import torch
 from torch import Tensor
 
-from minidiff.kinds import check_tensor, drawn_on, kind, short
+from minidiff.kinds import check_scale, check_tensor, drawn_on, kind, short
 
 Device = torch.device | str | None
 Classes = tuple[str, ...] | tuple[tuple[str, ...], ...]  # names; K tuples of them if K labels each
@@ -38,6 +38,9 @@ def to_uint8(x: Tensor) -> Tensor:
     check_tensor(x=x)
     if not x.is_floating_point():
         raise ValueError(f"to_uint8 takes floats in [-1, 1], got {x.dtype}; from_uint8 makes them")
+    check_scale(x=x)
+    if x.device.type == "cpu" and bool(x.isnan().any()):
+        raise ValueError("x holds NaN, which no byte stands for: look at what made it")
     return ((x.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
@@ -82,6 +85,11 @@ class Images:
             raise ValueError(
                 "images must be a uint8 tensor of shape (N, C, H, W) with N, C, H, W of at least "
                 f"1, got {kind(x)} (to_uint8 turns floats in -1..1 into that)"
+            )
+        if x.shape[-1] in (1, 3) and x.shape[1] not in (1, 3):
+            raise ValueError(
+                f"images must be (N, C, H, W), got {tuple(x.shape)}, with the channels last: "
+                "x.permute(0, 3, 1, 2) puts them in their place"
             )
         object.__setattr__(self, "classes", read_classes(self.classes))
         found = count_classes(self.classes)

@@ -9,11 +9,13 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from minidiff.checks import check_counts
 from minidiff.checks_networks import check_model
 from minidiff.denoiser import Classes, Denoiser
 from minidiff.engine.distributed import World
 from minidiff.engine.signals import Stopped, stopped
 from minidiff.guidance import guide
+from minidiff.kinds import check_size
 from minidiff.ode import Solver, solve
 from minidiff.process import PerSample, randn
 from minidiff.samplers import Step, ancestral, ddim
@@ -134,6 +136,8 @@ def in_rounds(
     >>> [x.tolist() for x in in_rounds(lambda which: torch.tensor(which) ** 2, 5, one, batch=2)]
     [[0, 1], [4, 9], [16]]
     """
+    check_size(n)
+    check_counts(batch=batch)
     end = first + n
     for start in range(first, end, batch * world.size):
         share = min(batch, -(-(end - start) // world.size))
@@ -187,6 +191,7 @@ def generate(
     >>> generate(model, (1, 8, 8), 5, Sampling(steps=2), one, batch=3).shape
     torch.Size([5, 1, 8, 8])
     """
+    check_size(n)
     images = torch.empty(n, *shape, device=world.device)  # joined, they would lie there twice
     first = 0
     for x in draw(model, shape, n, sampling, world, batch):

@@ -143,8 +143,7 @@ def train(
 
             if trainer.steps_done < c.steps:
                 _say_why(world.largest(signals[0] if signals else 0), trainer, folder, log)
-        trainer.ema.copy_to(trainer.net)
-        return trainer.model.eval()
+        return trainer.finished()
 
 
 class Council:

@@ -9,6 +9,7 @@ same run.
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import math
 from collections.abc import Callable, Iterator
@@ -88,9 +89,10 @@ class Trainer:
         self.model = model or make_model(c, data.shape, count_classes(data.classes))
         if c.init:
             checkpoint.load_weights(c.init, self.model)
+        self.in_parts = c.fsdp and world.size > 1
+        self.plain = copy.deepcopy(self.model.net).cpu() if self.in_parts else None
         self.model.to(device).train()
         self.net: nn.Module = self.model.net
-        self.in_parts = c.fsdp and world.size > 1
         if self.in_parts:
             shards(self.net)
         self.labelled = bool(self.model.num_classes)
@@ -227,10 +229,17 @@ class Trainer:
         x_T = torch.randn(n, *self.data.shape, generator=generator, device=self.world.device)
         labels = in_turn(range(n), self.model.num_classes).to(x_T.device) if self.labelled else None
         cond: dict[str, Any] = {"labels": labels} if self.labelled else {}
-        T = self.model.schedule.T
         with self.averaged() as model:
-            *_, last = ddim(model, x_T, tau(T, S=min(S, T)), **cond)
+            *_, last = ddim(model, x_T, tau(model.schedule, S=min(S, model.schedule.T)), **cond)
         return last.x
+
+    def finished(self) -> Denoiser:
+        """The model with the averaged weights, whole on each process. (All of them must ask.)"""
+        self.ema.copy_to(self.net)
+        if self.plain is not None:
+            self.plain.load_state_dict({k: whole(v) for k, v in self.net.state_dict().items()})
+            self.model.net = self.plain.to(self.world.device)
+        return self.model.eval()
 
     def state(self) -> tuple[dict[str, Tensor], checkpoint.Info]:
         """All that `load` needs to go on as if nothing had happened."""

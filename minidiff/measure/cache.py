@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from minidiff.checks import check_counts
 from minidiff.data.files import write_whole
 from minidiff.data.images import Images, check_images
 from minidiff.kinds import kind
@@ -39,6 +40,7 @@ def extract(
     """Features (N, D), and class probabilities (N, K) or None, of uint8 images."""
     check_images(images)
     check_extractor(extractor)
+    check_counts(batch=batch)
     features, probs = [], []
     for x in torch.split(images, batch):
         f, p = extractor(x.to(extractor.device, non_blocking=True))

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from minidiff.checks import check_counts
 from minidiff.data.images import check_images
-from minidiff.kinds import check_generator, check_tensor, drawn_on, kind
+from minidiff.kinds import check_generator, check_tensor, drawn_on, is_whole, kind, short
 from minidiff.measure.cache import check_extractor, extract, reference_features
 from minidiff.measure.frechet import FrechetStats, check_features, frechet_distance
 
@@ -44,8 +45,10 @@ def kid(
     Frechet distance it has no bias from a small number of images, and may come out below zero.
     """
     check_features(real, fake)
-    if subsets < 1 or size < 2:
-        raise ValueError(f"KID needs subsets >= 1 of size >= 2, got {subsets} of {size}")
+    if not (is_whole(subsets) and is_whole(size)) or subsets < 1 or size < 2:
+        raise ValueError(
+            f"KID needs subsets >= 1 of size >= 2, got {short(subsets)} of {short(size)}"
+        )
     real, fake = real.double(), fake.double()
     m = min(size, len(real), len(fake))
     if m < 2:
@@ -82,7 +85,8 @@ def inception_score(probs: Tensor, splits: int = 10) -> Estimate:
     table = isinstance(probs, Tensor) and probs.ndim == 2 and probs.numel() > 0
     if not table or probs.is_complex():
         raise ValueError(f"probs must be a tensor (N, K) of probabilities, got {kind(probs)}")
-    if not 1 <= splits <= len(probs):
+    check_counts(splits=splits)
+    if splits > len(probs):
         raise ValueError(f"splits must be in 1..{len(probs)} (the number of images), got {splits}")
     if not ((probs >= 0).all() and (probs.sum(1) - 1).abs().max() <= 1e-3):
         raise ValueError("probs must be (N, K), each row of sum 1 (of logits take softmax(1))")
@@ -113,7 +117,8 @@ def precision_recall_density_coverage(
     any fake. Distances are computed `block` rows at a time.
     """
     check_features(real, fake)
-    if not 1 <= k < min(len(real), len(fake)):
+    check_counts(k=k, block=block)
+    if k >= min(len(real), len(fake)):
         raise ValueError(
             f"k must be at least 1 and below the number of images, got k={k} with "
             f"{len(real)} real and {len(fake)} fake"
@@ -173,6 +178,7 @@ def compare(
     """
     check_extractor(extractor)
     check_generator(generator)
+    check_counts(neighbours=neighbours)
     if probs is not None:
         check_tensor(probs=probs)
     stats = real if isinstance(real, FrechetStats) else FrechetStats().update(real)

@@ -254,7 +254,7 @@ def check_inputs(
             "or build it with num_classes=…"
         )
     if c.num_classes:
-        _check_labels(c, x.shape[0], labels)
+        _check_labels(c, x, labels)
     if x_self is not None and (not c.self_cond or x_self.shape != x.shape):
         raise ValueError(
             f"x_self needs self_cond=True and the shape of x {tuple(x.shape)}; "
@@ -262,15 +262,18 @@ def check_inputs(
         )
 
 
-def _check_labels(c: Any, n: int, labels: Tensor | None) -> None:
+def _check_labels(c: Any, x: Tensor, labels: Tensor | None) -> None:
+    n = x.shape[0]  # a symbol where torch.export traces, which len is not
     shape = (n, len(c.num_classes)) if isinstance(c.num_classes, tuple) else (n,)
     good = isinstance(labels, Tensor) and labels.shape == shape and not labels.is_floating_point()
-    if not good:
+    if not good or labels.dtype == torch.bool:  # type: ignore[union-attr]
         raise ValueError(
             f"this network is conditional: labels must have shape {shape} with {_entries(c)}; "
             f"got {kind(labels)}"
         )
     assert labels is not None
+    if labels.device != x.device:
+        raise ValueError(f"labels are on {labels.device}, x on {x.device}; use .to({x.device})")
     # On a GPU a look at the values would wait for it; a compiled graph and vmap have none to see.
     if labels.device.type != "cpu" or torch.compiler.is_compiling() or not n:
         return
