@@ -18,7 +18,8 @@ def sharp(figure: Figure) -> tuple[bytes, dict[str, int]]:
     """The figure as PNG of twice its size in both directions, and the size at which it is shown."""
     from PIL import Image
 
-    figure.savefig(drawn := io.BytesIO(), format="png", dpi=2 * figure.dpi)
+    quick = {"compress_level": 0}  # it is read at once
+    figure.savefig(drawn := io.BytesIO(), format="png", dpi=2 * figure.dpi, pil_kwargs=quick)
     picture = Image.open(drawn).convert("RGB")
     width, height = (side // 2 for side in picture.size)
     dpi = (2 * figure.dpi, 2 * figure.dpi)
