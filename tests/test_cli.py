@@ -247,6 +247,7 @@ def test_a_process_that_dies_while_others_draw_is_a_sentence(
     for name in ("draw", "bits_per_dim"):
         monkeypatch.setattr(commands, name, lost)
     data = [] if command == "sample" else ["--data", "digits"]
+    monkeypatch.setattr(World, "largest", lambda _, number: number)  # so far they agree
     two = contextlib.nullcontext(World(0, 2, torch.device("cpu")))
     monkeypatch.setattr(commands, "processes", lambda _: two)
     out = ["--out", str(run.parent / "lost.npz")] if command == "sample" else []
