@@ -200,13 +200,6 @@ def one_of(name: str, value: str, choices: Sequence[str]) -> str:
     return value
 
 
-def check_counts(**counts: int) -> None:
-    """How often something is done: whole numbers from 1."""
-    for name, n in counts.items():
-        if not is_whole(n) or n < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {short(n)}")
-
-
 def check_levels(levels: int | None) -> None:
     """Values that a number of the data may have, or None if it is any real number."""
     if levels is not None and (not is_whole(levels) or levels < 2):

@@ -14,11 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minidiff.checks import check_counts
 from minidiff.checks_networks import check_callable
 from minidiff.checks_schedule import check_T
 from minidiff.checks_times import check_tau
-from minidiff.kinds import check_tensor, drawn_on, is_whole, kind, short
+from minidiff.kinds import check_counts, check_tensor, drawn_on, is_whole, kind, short
 from minidiff.samplers import Step
 from minidiff.schedule import EXACT
 

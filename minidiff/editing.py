@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minidiff.checks import admit, check_counts, check_finite, known_part
+from minidiff.checks import admit, check_finite, known_part
 from minidiff.checks_networks import check_model
 from minidiff.checks_times import check_tau
 from minidiff.denoiser import Clip, Denoiser
-from minidiff.kinds import check_scale
+from minidiff.kinds import check_counts, check_scale
 from minidiff.process import Gaussian, cast, diffuse, marginal, randn, transition
 from minidiff.samplers import Step, ancestral
 

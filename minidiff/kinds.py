@@ -50,6 +50,13 @@ def check_size(n: object) -> None:
         raise ValueError(f"n must be a whole number, how many to draw; got {short(n)}")
 
 
+def check_counts(**counts: int) -> None:
+    """How often something is done: whole numbers from 1."""
+    for name, n in counts.items():
+        if not is_whole(n) or n < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {short(n)}")
+
+
 def check_tensor(**values: object) -> None:
     """Tensors, and nothing that could become one: a list, an array of NumPy's, a number."""
     for name, x in values.items():

@@ -7,10 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from minidiff.checks import check_counts
 from minidiff.checks_networks import check_schedule
 from minidiff.checks_schedule import check_T
-from minidiff.kinds import check_number, check_size, check_tensor, drawn_on, kind
+from minidiff.kinds import check_counts, check_number, check_size, check_tensor, drawn_on, kind
 from minidiff.schedule import Schedule
 from minidiff.weighting import weights_vlb
 

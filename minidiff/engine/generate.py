@@ -9,13 +9,12 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from minidiff.checks import check_counts
 from minidiff.checks_networks import check_model
 from minidiff.denoiser import Classes, Denoiser
 from minidiff.engine.distributed import World
 from minidiff.engine.signals import Stopped, stopped
 from minidiff.guidance import guide
-from minidiff.kinds import check_size
+from minidiff.kinds import check_counts, check_size
 from minidiff.ode import Solver, solve
 from minidiff.process import PerSample, randn
 from minidiff.samplers import Step, ancestral, ddim

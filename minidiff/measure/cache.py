@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from minidiff.checks import check_counts
 from minidiff.data.files import write_whole
 from minidiff.data.images import Images, check_images
-from minidiff.kinds import kind
+from minidiff.kinds import check_counts, kind
 
 if TYPE_CHECKING:
     from minidiff.measure.features import Extractor

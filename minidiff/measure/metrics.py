@@ -13,9 +13,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from minidiff.checks import check_counts
 from minidiff.data.images import check_images
-from minidiff.kinds import check_generator, check_tensor, drawn_on, is_whole, kind, short
+from minidiff.kinds import (
+    check_counts,
+    check_generator,
+    check_tensor,
+    drawn_on,
+    is_whole,
+    kind,
+    short,
+)
 from minidiff.measure.cache import check_extractor, extract, reference_features
 from minidiff.measure.frechet import FrechetStats, check_features, frechet_distance
 
