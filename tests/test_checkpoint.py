@@ -319,7 +319,8 @@ def test_a_full_disk_leaves_the_older_file(tmp_path: Path, forks: Forks) -> None
     path = tmp_path / "w.safetensors"
     write(path, {"w": torch.ones(10)}, {"version": "old"})
     code = f"""
-import resource, torch
+import resource, sys, torch
+sys.dont_write_bytecode = True  # it would be cut short, and kept
 from minidiff.engine.checkpoint import CheckpointError, write
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 try:

@@ -360,7 +360,8 @@ def test_validation_sees_every_class_in_whatever_order(order: str) -> None:
 def test_a_full_disk_stops_the_run_but_not_the_older_state(tmp_path: Path, forks: Forks) -> None:
     train(replace(TINY, steps=2), tmp_path, bar=False)
     code = f"""
-import resource
+import resource, sys
+sys.dont_write_bytecode = True  # it would be cut short, and kept
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 from test_train import TINY, train
 train(TINY, {str(tmp_path)!r}, resume=True, bar=False)
